@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Processes known by pid *and* start time: a pid that the kernel has given to another process is never signalled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process: its pid and its start time in clock ticks since boot (proc(5), field 22)."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process that has this pid now. Raises `ProcessLookupError` where there is none."""
+        fields = _stat(pid)
+        if fields is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(pid, int(fields[19]))
+
+    @property
+    def alive(self) -> bool:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)  # reap it if it is a child of ours that has ended
+        fields = _stat(self.pid)
+        return fields is not None and int(fields[19]) == self.started and fields[0] not in "ZX"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; False if it has not within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def end(self, *polite: signal.Signals, patience: float = 10.0) -> None:
+        """End it: each polite signal is given `patience` seconds to work, then SIGKILL."""
+        for number in (*polite, signal.SIGKILL):
+            self.send(number)
+            if self.wait(patience):
+                return
+
+
+def start(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """Start a daemon: a session of its own, no standard input, its output appended to `log`."""
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=None if environment is None else {**os.environ, **environment},
+            start_new_session=True,
+        )
+    child.returncode = 0  # Process reaps it; keeps Popen's destructor from warning about a running child
+    return Process.of(child.pid)
+
+
+def run(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end and return its output. Raises `RuntimeError` with its words where it fails."""
+    env = None if environment is None else {**os.environ, **environment}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed ({done.returncode}): {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def tail(path: Path, lines: int = 40) -> str:
+    """The last lines of a file, for an error message; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    return ""
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third (state) on: the second, the command's name, may hold anything."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return None

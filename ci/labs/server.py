@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MPL-2.0
+"""One kea-dhcp4 of a lab: its configuration, its process, its control channel and its log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ci.labs import control, network
+from ci.labs.process import Process, run, start, tail
+
+PROGRAM = "/usr/sbin/kea-dhcp4"
+HOOK = "libdhcp_subnet_deleg.so"
+READY = 30.0  # seconds until a server has to serve
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server: `name`, where it is (`netns`, `address`), what it serves beside delegation, and its directory."""
+
+    name: str
+    netns: str
+    address: IPv4Address
+    ledger: str
+    directory: Path
+    link: IPv4Network  # the client's network, where ordinary DHCP is served
+    pool: tuple[IPv4Address, IPv4Address]  # first and last ordinary address
+    parameters: Mapping[str, object] = field(hash=False)  # the hook's
+    overrides: Mapping[str, object] = field(hash=False)  # merged into "Dhcp4"
+    severities: Mapping[str, str] = field(hash=False)  # logger -> severity
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "kea-dhcp4.conf"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "kea-dhcp4.log"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.directory / "control.sock"
+
+    @property
+    def console(self) -> Path:
+        """What the process prints before its logging is configured."""
+        return self.directory / "console.log"
+
+    def prepare(self, hooks: Path) -> None:
+        """Make the directory and the configuration. `hooks` is the directory that Kea may load hooks from."""
+        self.directory.mkdir(mode=0o750)
+        self.directory.chmod(0o750)  # whatever the umask: Kea 2.6.3 wants exactly this around a control socket
+        self.write(self.configuration(hooks))
+
+    def write(self, configuration: Mapping[str, object]) -> None:
+        self.config.write_text(json.dumps(configuration, indent=2) + "\n")
+
+    def configuration(self, hooks: Path) -> dict[str, Any]:
+        """The whole kea-dhcp4.conf: ordinary DHCP on the client's network, and the hook."""
+        dhcp4: dict[str, Any] = {
+            "interfaces-config": {"interfaces": [network.INTERFACE], "dhcp-socket-type": "udp"},
+            "control-socket": {"socket-type": "unix", "socket-name": str(self.control_socket)},
+            "lease-database": {"type": "memfile", "name": str(self.directory / "leases4.csv"), "lfc-interval": 0},
+            "valid-lifetime": 600,
+            "subnet4": [{"id": 1, "subnet": str(self.link), "pools": [{"pool": " - ".join(map(str, self.pool))}]}],
+            "loggers": [self._logger(name, severity) for name, severity in self.severities.items()],
+            "hooks-libraries": [{"library": str(hooks / HOOK), "parameters": dict(self.parameters)}],
+        }
+        return {"Dhcp4": merge(dhcp4, self.overrides)}
+
+    def start(self, hooks: Path) -> Process:
+        """Start the server; the caller keeps the process. Returns at once: see `wait`."""
+        own = str(self.directory)
+        places = (
+            "KEA_PIDFILE_DIR",
+            "KEA_LOCKFILE_DIR",
+            "KEA_LOG_FILE_DIR",
+            "KEA_CONTROL_SOCKET_DIR",
+            "KEA_DHCP_DATA_DIR",
+        )
+        environment = {**dict.fromkeys(places, own), "KEA_HOOKS_PATH": str(hooks)}
+        return start([*network.inside(self.netns), PROGRAM, "-c", str(self.config)], self.console, environment)
+
+    def wait(self, process: Process, seconds: float = READY) -> None:
+        """Wait until it serves and its ledger is connected.
+
+        Raises `RuntimeError` with the log's tail where it does not.
+        """
+        deadline = time.monotonic() + seconds
+        problem = "it did not answer its control channel"
+        while process.alive and time.monotonic() < deadline:
+            try:
+                problem = self._problem()
+            except (OSError, ValueError, control.CommandError) as error:
+                problem = str(error)
+            if not problem:
+                return
+            time.sleep(0.05)
+        ended = "" if process.alive else " and has ended"
+        raise RuntimeError(f"{self.name} does not serve{ended}: {problem}\n{tail(self.console)}\n{tail(self.log)}")
+
+    def command(self, name: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """A control command's answer.
+
+        Raises `CommandError` where it is no success, `OSError` where the server is down.
+        """
+        return control.command(self.control_socket, name, arguments)
+
+    def counters(self) -> dict[str, int]:
+        """The hook's counters."""
+        counters: dict[str, int] = self.command("subnet-deleg-status")["counters"]
+        return counters
+
+    def describe(self, process: Process | None) -> dict[str, object]:
+        """The server as `ci/lab up` prints it."""
+        return {
+            "name": self.name,
+            "netns": self.netns,
+            "address": str(self.address),
+            "interface": network.INTERFACE,
+            "ledger": self.ledger,
+            "control_socket": str(self.control_socket),
+            "config": str(self.config),
+            "pid": None if process is None else process.pid,
+            "log": str(self.log),
+        }
+
+    def _problem(self) -> str:
+        """Why a server that answers is not ready yet; empty where it is.
+
+        A server without the hook only has to answer.
+        """
+        if "hooks-libraries" in self.overrides:
+            self.command("status-get")
+            return ""
+        return unready(self.command("subnet-deleg-status"))
+
+    def _logger(self, name: str, severity: str) -> dict[str, object]:
+        output = {"output": str(self.log), "flush": True, "maxsize": 0}
+        return {"name": name, "severity": severity, "debuglevel": 99, "output_options": [output]}
+
+
+def unready(status: Mapping[str, Any]) -> str:
+    """Why a server with this `subnet-deleg-status` does not delegate yet; empty where it does."""
+    service = status["service"] or {}  # empty until its threads have run for a moment
+    connected = service.get("ledger-connected") and service.get("timers-connected")
+    return "" if connected else f"its ledger is not connected: {json.dumps(status['service'])}"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, maps merged key by key, anything else replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        known = result.get(key)
+        result[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def hook_directory(directory: Path, command: Sequence[str]) -> None:
+    """Fill a directory with links to Kea's own hooks and to ours: Kea 2.6.3 loads hooks from one directory alone.
+
+    `command` prints the path of our hook (`kea-subnet-deleg hook path`).
+    """
+    ours = Path(run(*command).strip())
+    if ours.name != HOOK or not ours.is_file():
+        raise RuntimeError(f"{' '.join(command)} names {ours}, which is no {HOOK}: run ci/setup")
+    directory.mkdir(mode=0o755)
+    for hook in (*Path("/usr/lib").glob("*/kea/hooks/*.so"), ours):
+        (directory / hook.name).symlink_to(hook)

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MPL-2.0
+// What Kea calls. Each function filters, copies, queues and returns; none takes Python's GIL but load, unload and the start, which run
+// in Kea's main thread while it configures itself.
+//
+// Where a delegation packet is taken. The main door is pkt4_receive, behind Kea's own checks, classification and the other hooks. But
+// between buffer4_receive and pkt4_receive Kea drops packets that are ours: FORCERENEW and all that a server sends, a REQUEST that
+// chose another server (which tells us to take our offer back), broadcasts on a link without a subnet, and packets in which another
+// option can't be read. To repeat Kea's checks here would mean to follow them through every version, and they depend on classes,
+// subnets and options that are not known yet in buffer4_receive. So buffer4_receive puts a Parcel, a copy of the packet, into the
+// context that Kea keeps per packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is
+// destroyed by Kea, its parcel with it, and the destructor queues the copy. That catches exactly what would have been lost.
+// A packet without option 220 costs one look at its bytes in each of the two.
+#include <asiolink/io_address.h>
+#include <cc/command_interpreter.h>
+#include <dhcp/iface_mgr.h>
+#include <dhcp/pkt4.h>
+#include <dhcpsrv/lease.h>
+#include <hooks/hooks.h>
+#include <process/daemon.h>
+
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bridge.h"
+#include "counters.h"
+#include "hook_state.h"
+#include "messages.h"
+#include "option_scan.h"
+#include "service.h"
+
+namespace subnet_deleg {
+namespace {
+
+using isc::data::Element;
+using isc::data::ElementPtr;
+using isc::dhcp::Pkt4Ptr;
+using isc::hooks::CalloutHandle;
+
+const char ParcelName[] = "subnet-deleg";
+
+/// A copy of a packet that is queued for Python once, at the latest when it is destroyed.
+class Parcel {
+  public:
+    explicit Parcel(InboundPacket&& packet) : packet_(std::move(packet)) {}
+    ~Parcel() { deliver(); }
+    Parcel(const Parcel&) = delete;
+    Parcel& operator=(const Parcel&) = delete;
+
+    void deliver() noexcept {
+        if (!open_) {
+            return;
+        }
+        open_ = false;
+        try {
+            const Pushed pushed = hook().queue.push(std::move(packet_));
+            if (pushed != Pushed::Closed) {
+                count(pushed == Pushed::Queued ? Counter::Received : Counter::QueueFull);
+            }
+        } catch (const std::bad_alloc&) {
+            count(Counter::QueueFull);
+        }
+    }
+
+    /// Leave the packet to whoever wants to drop it.
+    void discard() noexcept { open_ = false; }
+
+  private:
+    InboundPacket packet_;
+    bool open_ = true;
+};
+
+using ParcelPtr = std::shared_ptr<Parcel>;
+
+bool isOurs(const Pkt4Ptr& query) {
+    // DHCPv4-over-DHCPv6 (RFC 7341) has no IPv4 address to answer to; subnets are not delegated over it.
+    return carriesSubnetAllocation(query->data_.data(), query->data_.size()) && !query->isDhcp4o6();
+}
+
+/// The address to answer from: the one that the packet was sent to if it is ours, else the first that Kea listens on, on the interface.
+uint32_t localAddress(const Pkt4Ptr& query) {
+    try {
+        return isc::dhcp::IfaceMgr::instance().getSocket(query).addr_.toUint32();
+    } catch (const isc::Exception&) {
+        return query->getLocalAddr().toUint32();
+    }
+}
+
+ParcelPtr parcelOf(const Pkt4Ptr& query) {
+    InboundPacket packet;
+    packet.data.assign(query->data_.begin(), query->data_.end());
+    packet.description.interface = query->getIndex();
+    packet.description.source = query->getRemoteAddr().toUint32();
+    packet.description.source_port = query->getRemotePort();
+    packet.description.destination = query->getLocalAddr().toUint32();
+    packet.description.destination_port = query->getLocalPort();
+    packet.description.local_address = localAddress(query);
+    packet.description.received =
+        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::make_shared<Parcel>(std::move(packet));
+}
+
+/// The parcel that buffer4_receive made of this packet.
+ParcelPtr parcelIn(CalloutHandle& handle, const Pkt4Ptr& query) {
+    try {
+        ParcelPtr parcel;
+        handle.getContext(ParcelName, parcel);
+        return parcel;
+    } catch (const isc::hooks::NoSuchCalloutContext&) {
+        return parcelOf(query);  // another hook put a packet of its own making in its place
+    }
+}
+
+bool droppedAlready(const CalloutHandle& handle) {
+    return handle.getStatus() == CalloutHandle::NEXT_STEP_DROP || handle.getStatus() == CalloutHandle::NEXT_STEP_SKIP;
+}
+
+ElementPtr statusReport() {
+    ElementPtr counters = Element::createMap();
+    for (size_t index = 0; index < CounterCount; ++index) {
+        counters->set(counterName(index), Element::create(counter(index).load()));
+    }
+    ElementPtr queue = Element::createMap();
+    queue->set("length", Element::create(static_cast<int64_t>(hook().queue.length())));
+    queue->set("size", Element::create(static_cast<int64_t>(hook().queue.capacity())));
+    ElementPtr report = Element::createMap();
+    report->set("version", Element::create(std::string(SUBNET_DELEG_VERSION)));
+    report->set("counters", counters);
+    report->set("queue", queue);
+    const auto service = hook().serviceStatus();
+    report->set("service", service ? service : Element::createMap());
+    return report;
+}
+
+int statusCommand(CalloutHandle& handle) {
+    handle.setArgument("response", isc::config::createAnswer(isc::config::CONTROL_RESULT_SUCCESS, statusReport()));
+    return 0;
+}
+
+}  // namespace
+}  // namespace subnet_deleg
+
+using namespace subnet_deleg;
+
+extern "C" {
+
+int version() { return KEA_HOOKS_VERSION; }
+
+int multi_threading_compatible() { return 1; }
+
+int load(isc::hooks::LibraryHandle& handle) {
+    const std::string process = isc::process::Daemon::getProcName();
+    if (process != "kea-dhcp4") {
+        LOG_ERROR(logger, SUBNET_DELEG_WRONG_PROCESS).arg(process);
+        return 1;
+    }
+    if (!configureService(handle.getParameters())) {
+        return 1;
+    }
+    handle.registerCommandCallout("subnet-deleg-status", statusCommand);
+    LOG_INFO(logger, SUBNET_DELEG_LOADED).arg(SUBNET_DELEG_VERSION);
+    return 0;
+}
+
+int unload() {
+    stopService();
+    LOG_INFO(logger, SUBNET_DELEG_UNLOADED);
+    return 0;
+}
+
+int dhcp4_srv_configured(CalloutHandle&) {
+    startService();
+    return 0;
+}
+
+int buffer4_receive(CalloutHandle& handle) {
+    Pkt4Ptr query;
+    handle.getArgument("query4", query);
+    if (isOurs(query) && handle.getStatus() != CalloutHandle::NEXT_STEP_DROP) {
+        handle.setContext(ParcelName, parcelOf(query));
+    }
+    return 0;
+}
+
+int pkt4_receive(CalloutHandle& handle) {
+    Pkt4Ptr query;
+    handle.getArgument("query4", query);
+    if (!isOurs(query)) {
+        return 0;
+    }
+    const ParcelPtr parcel = parcelIn(handle, query);
+    // The class DROP is how an operator has Kea ignore a client; Kea looks at it after this callout.
+    if (droppedAlready(handle) || query->inClass("DROP")) {
+        parcel->discard();
+        return 0;
+    }
+    parcel->deliver();
+    handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
+    return 0;
+}
+
+int leases4_committed(CalloutHandle& handle) {
+    isc::dhcp::Lease4CollectionPtr leases;
+    handle.getArgument("leases4", leases);
+    if (leases) {
+        count(Counter::LeasesCommitted, static_cast<int64_t>(leases->size()));
+    }
+    return 0;
+}
+
+int lease4_release(CalloutHandle&) {
+    count(Counter::LeasesReleased);
+    return 0;
+}
+
+int lease4_decline(CalloutHandle&) {
+    count(Counter::LeasesDeclined);
+    return 0;
+}
+
+int lease4_expire(CalloutHandle&) {
+    count(Counter::LeasesExpired);
+    return 0;
+}
+
+int lease4_recover(CalloutHandle&) {
+    count(Counter::LeasesRecovered);
+    return 0;
+}
+
+}  // extern "C"

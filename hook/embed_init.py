@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MPL-2.0
+# Run by cffi, once per process, before the first call of a Python function of bridge.h. This text is compiled into the hook.
+import kea_subnet_deleg.runtime._embed  # noqa: F401

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "kea_ops.h"
+
+#include <asiolink/io_address.h>
+#include <dhcp/dhcp4.h>
+#include <dhcp/iface_mgr.h>
+#include <dhcp/pkt4.h>
+#include <dhcp/pkt_filter_inet.h>
+#include <log/message_dictionary.h>
+#include <util/multi_threading_mgr.h>
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "counters.h"
+#include "hook_state.h"
+#include "messages.h"
+
+namespace subnet_deleg {
+namespace {
+
+using isc::asiolink::IOAddress;
+using isc::dhcp::IfaceMgr;
+using isc::dhcp::Pkt4;
+using isc::dhcp::Pkt4Ptr;
+
+constexpr uint32_t Broadcast = 0xffffffff;
+constexpr size_t FlagsOffset = 10;     // RFC 2131 2
+constexpr uint8_t BroadcastBit = 0x80; // of the first octet of flags
+constexpr size_t EthernetLength = 6;
+
+// Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is bounded too as
+// long as the main thread lives; the limit is for when it doesn't.
+constexpr size_t MostWaiting = 65536;
+std::mutex waiting_mutex;
+std::vector<OutboundReply> waiting;
+
+/// Where the frame of a broadcast goes on a raw socket: to the client alone, as Kea's own replies do, which spares the other hosts on
+/// the link; to everyone if the client asks for that (RFC 2131 4.1) or has no Ethernet address.
+std::vector<uint8_t> frameAddress(const OutboundReply& reply) {
+    const deleg_outbound& to = reply.description;
+    if (to.hardware_length != EthernetLength || (reply.data[FlagsOffset] & BroadcastBit)) {
+        return std::vector<uint8_t>(EthernetLength, 0xff);
+    }
+    return std::vector<uint8_t>(to.hardware, to.hardware + EthernetLength);
+}
+
+void transmitOrCount(const OutboundReply& reply) {
+    try {
+        transmit(reply);
+    } catch (const std::exception& error) {
+        count(Counter::SendFailed);
+        LOG_DEBUG(logger, DebugLevel, SUBNET_DELEG_SEND_FAILED)
+            .arg(IOAddress(reply.description.destination))
+            .arg(reply.description.destination_port)
+            .arg(reply.description.interface)
+            .arg(error.what());
+    }
+}
+
+}  // namespace
+
+void transmit(const OutboundReply& reply) {
+    static isc::dhcp::PktFilterInet udp;
+    const deleg_outbound& to = reply.description;
+    // The constructor for received packets takes any bytes that can be a message, and makes no options that we would not send.
+    Pkt4Ptr packet(new Pkt4(reply.data.data(), reply.data.size()));
+    packet->getBuffer().writeData(reply.data.data(), reply.data.size());
+    packet->setIndex(to.interface);
+    packet->setLocalAddr(IOAddress(to.source));
+    packet->setLocalPort(isc::dhcp::DHCP4_SERVER_PORT);
+    packet->setRemoteAddr(IOAddress(to.destination));
+    packet->setRemotePort(to.destination_port);
+
+    IfaceMgr& interfaces = IfaceMgr::instance();
+    const auto interface = interfaces.getIface(packet);
+    if (!interface) {
+        isc_throw(isc::BadValue, "no such interface");
+    }
+    packet->setIface(interface->getName());
+    const isc::dhcp::SocketInfo socket = interfaces.getSocket(packet);
+    if (socket.fallbackfd_ < 0) {  // a UDP socket
+        interfaces.send(packet);
+    } else if (to.destination == Broadcast) {
+        packet->setRemoteHWAddr(isc::dhcp::HTYPE_ETHER, EthernetLength, frameAddress(reply));
+        interfaces.send(packet);
+    } else {
+        // Beside a raw socket Kea keeps a UDP socket bound to the same address. A unicast of ours goes to a host that has the address
+        // already, be it beyond a router: the kernel knows the way there, while a frame of ours would need the router's address.
+        udp.send(*interface, socket.fallbackfd_, packet);
+    }
+}
+
+void flushReplies() {
+    std::vector<OutboundReply> replies;
+    {
+        std::lock_guard<std::mutex> lock(waiting_mutex);
+        replies.swap(waiting);
+    }
+    for (const OutboundReply& reply : replies) {
+        transmitOrCount(reply);
+    }
+}
+
+}  // namespace subnet_deleg
+
+namespace {
+
+using namespace subnet_deleg;
+
+std::mutex identifiers_mutex;
+std::set<std::string> identifiers_known;
+
+/// The identifier as Kea knows it; where it doesn't, that of unregistered messages, with the identifier put into the text.
+const char* knownIdentifier(const char* identifier, std::string& text) {
+    std::lock_guard<std::mutex> lock(identifiers_mutex);
+    if (identifiers_known.count(identifier)) {
+        return identifier;
+    }
+    text = std::string(identifier) + " " + text;
+    return SUBNET_DELEG_PYTHON;
+}
+
+}  // namespace
+
+int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, size_t size) {
+    int taken = 0;
+    bool first = false;
+    {
+        std::lock_guard<std::mutex> lock(waiting_mutex);
+        first = waiting.empty();
+        for (int i = 0; i < count; ++i) {
+            const deleg_outbound& reply = replies[i];
+            const bool inside = reply.offset <= size && reply.length <= size - reply.offset &&
+                                reply.length >= Pkt4::DHCPV4_PKT_HDR_LEN && reply.hardware_length <= sizeof(reply.hardware);
+            if (inside && waiting.size() < MostWaiting) {
+                const uint8_t* begin = data + reply.offset;
+                waiting.push_back({std::vector<uint8_t>(begin, begin + reply.length), reply});
+                ++taken;
+            }
+        }
+    }
+    subnet_deleg::count(Counter::SendFailed, count - taken);
+    if (first && taken > 0 && !hook().main_thread.post(flushReplies)) {
+        std::lock_guard<std::mutex> lock(waiting_mutex);
+        waiting.clear();  // the hook is unloaded; the clients will retransmit
+    }
+    return taken;
+}
+
+void deleg_log(int severity, const char* identifier, const char* text) {
+    std::string message(text);
+    const char* known = knownIdentifier(identifier, message);
+    switch (severity) {
+        case 0:
+            LOG_DEBUG(logger, DebugLevel, known).arg(message);
+            break;
+        case 1:
+            LOG_INFO(logger, known).arg(message);
+            break;
+        case 2:
+            LOG_WARN(logger, known).arg(message);
+            break;
+        case 3:
+            LOG_ERROR(logger, known).arg(message);
+            break;
+        default:
+            LOG_FATAL(logger, known).arg(message);
+            break;
+    }
+}
+
+int deleg_debug_enabled() { return logger.isDebugEnabled(DebugLevel) ? 1 : 0; }
+
+void deleg_register_messages(const char* const* identifiers, int count) {
+    std::lock_guard<std::mutex> lock(identifiers_mutex);
+    if (std::all_of(identifiers, identifiers + count, [](const char* one) { return identifiers_known.count(one) != 0; })) {
+        return;  // a reload: Kea's packet threads need not be stopped
+    }
+    // Kea's threads look messages up in the dictionary without a lock.
+    isc::util::MultiThreadingCriticalSection alone;
+    for (int i = 0; i < count; ++i) {
+        isc::log::MessageDictionary::globalDictionary()->add(std::string(identifiers[i]), "%1");
+        identifiers_known.insert(identifiers[i]);
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MPL-2.0
+// What Python may ask of Kea.
+#ifndef SUBNET_DELEG_KEA_OPS_H
+#define SUBNET_DELEG_KEA_OPS_H
+
+#include <cstdint>
+#include <vector>
+
+#include "bridge.h"
+#include "main_thread.h"
+
+namespace subnet_deleg {
+
+struct OutboundReply {
+    std::vector<uint8_t> data;
+    deleg_outbound description{};
+};
+
+/// Send one reply by the socket of its interface. Main thread only.
+/// @throw isc::Exception where Kea has no such interface or socket, or the socket refuses
+void transmit(const OutboundReply& reply);
+
+/// Send all replies that wait. Main thread only. Those that fail are counted and logged.
+void flushReplies();
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_KEA_OPS_H

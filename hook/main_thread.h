@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MPL-2.0
+// How our threads get something done by Kea's main thread.
+//
+// Kea's interface manager is not safe to use beside Kea: with multi-threading off it keeps the interface used last in a cache without
+// a lock (2.2 to 3.0), and a configuration closes and opens the sockets while our threads run, without telling hooks when it fails.
+// Everything that touches sockets or configuration therefore happens in the main thread, in between two packets, where it needs no
+// lock at all. An eventfd among Kea's "external sockets" ends the main thread's select() at once: the io_context alone would be
+// looked at only after the next packet or a second.
+#ifndef SUBNET_DELEG_MAIN_THREAD_H
+#define SUBNET_DELEG_MAIN_THREAD_H
+
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace subnet_deleg {
+
+class MainThread {
+  public:
+    using Action = std::function<void()>;
+
+    /// Begin to take actions. Main thread only; nothing happens when it is attached already.
+    /// @throw isc::Unexpected if the system gives no eventfd
+    void attach();
+
+    /// Forget what was posted and take no more. Main thread only.
+    void detach();
+
+    /// Have an action run by the main thread, after those posted before. Any thread. An exception of it is logged.
+    /// @return false when detached: the action will not run
+    bool post(Action action);
+
+  private:
+    void runPosted();
+
+    std::mutex mutex_;
+    std::vector<Action> actions_;
+    int event_ = -1;
+};
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_MAIN_THREAD_H

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MPL-2.0
+#ifndef SUBNET_DELEG_MESSAGES_H
+#define SUBNET_DELEG_MESSAGES_H
+
+#include <log/logger.h>
+#include <log/macros.h>
+#include <log/message_types.h>
+
+namespace subnet_deleg {
+
+#define DELEG_MESSAGE(identifier, text, explanation) extern const isc::log::MessageID identifier;
+#include "messages.def"
+#undef DELEG_MESSAGE
+
+/// Everything that the hook logs, C++ or Python, goes through this logger, so that Kea's `loggers` configuration can name it.
+extern isc::log::Logger logger;
+
+/// Debug messages are written at any debuglevel once the severity is DEBUG.
+constexpr int DebugLevel = 0;
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_MESSAGES_H

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "option_scan.h"
+
+namespace subnet_deleg {
+namespace {
+
+constexpr uint8_t Pad = 0;
+constexpr uint8_t End = 255;
+constexpr uint8_t Overload = 52;
+constexpr uint8_t SubnetAllocation = 220;
+
+// The fixed part of a message, RFC 2131 2.
+constexpr size_t SnameOffset = 44;
+constexpr size_t FileOffset = 108;
+constexpr size_t CookieOffset = 236;
+constexpr size_t OptionsOffset = 240;
+
+// The values of option 52, RFC 2132 9.3: bits.
+constexpr uint8_t FileHoldsOptions = 1;
+constexpr uint8_t SnameHoldsOptions = 2;
+
+/// Walk the options between two addresses, noting the value of option 52 on the way.
+bool fieldCarries(const uint8_t* at, const uint8_t* end, uint8_t& overload) {
+    while (at < end) {
+        const uint8_t code = *at++;
+        if (code == Pad) {
+            continue;
+        }
+        if (code == SubnetAllocation) {
+            return true;
+        }
+        if (code == End || at == end) {
+            return false;
+        }
+        const uint8_t length = *at++;
+        if (length > end - at) {
+            return false;
+        }
+        if (code == Overload && length == 1) {
+            overload = *at;
+        }
+        at += length;
+    }
+    return false;
+}
+
+}  // namespace
+
+bool carriesSubnetAllocation(const uint8_t* message, size_t length) {
+    if (length <= OptionsOffset || message[CookieOffset] != 99 || message[CookieOffset + 1] != 130 ||
+        message[CookieOffset + 2] != 83 || message[CookieOffset + 3] != 99) {
+        return false;
+    }
+    uint8_t overload = 0;
+    if (fieldCarries(message + OptionsOffset, message + length, overload)) {
+        return true;
+    }
+    const uint8_t fields = overload;  // an option 52 inside the other fields has no meaning
+    return ((fields & FileHoldsOptions) && fieldCarries(message + FileOffset, message + CookieOffset, overload)) ||
+           ((fields & SnameHoldsOptions) && fieldCarries(message + SnameOffset, message + FileOffset, overload));
+}
+
+}  // namespace subnet_deleg

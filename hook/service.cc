@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "service.h"
+
+#include <signal.h>
+
+#include <array>
+#include <string>
+
+#include "bridge.h"
+#include "hook_state.h"
+#include "interpreter.h"
+#include "kea_ops.h"
+#include "messages.h"
+
+namespace subnet_deleg {
+namespace {
+
+// Packets that may wait for Python: parameter queue-size. Python's settings check the range and refuse a configuration outside of it.
+constexpr int64_t DefaultQueueSize = 4096;
+
+// Seconds that Kea's shutdown or reload may be held up by our threads; a transaction under way needs milliseconds.
+constexpr double StopPatience = 5.0;
+
+// All of this belongs to Kea's main thread.
+int64_t queue_size = DefaultQueueSize;
+uint32_t generation = 0;
+bool started = false;
+
+isc::data::ConstElementPtr parameter(const isc::data::ConstElementPtr& parameters, const std::string& name,
+                                     isc::data::Element::types type) {
+    if (!parameters || parameters->getType() != isc::data::Element::map) {
+        return {};
+    }
+    const auto value = parameters->get(name);
+    return value && value->getType() == type ? value : isc::data::ConstElementPtr();
+}
+
+/// Threads inherit the signal mask of their creator: with everything blocked here, Kea's signals stay with Kea's main thread, whose
+/// select() they interrupt.
+class SignalsBlocked {
+  public:
+    SignalsBlocked() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+  private:
+    sigset_t before_;
+};
+
+void startPython() {
+    const SignalsBlocked blocked;
+    started = true;
+    if (deleg_python_start(generation) != 1) {
+        hook().queue.close();
+        LOG_ERROR(logger, SUBNET_DELEG_START_FAILED);
+    }
+}
+
+}  // namespace
+
+bool configureService(const isc::data::ConstElementPtr& parameters) {
+    const auto size = parameter(parameters, "queue-size", isc::data::Element::integer);
+    queue_size = size && size->intValue() > 0 ? size->intValue() : DefaultQueueSize;
+    const auto path = parameter(parameters, "python-path", isc::data::Element::string);
+
+    const SignalsBlocked blocked;
+    const std::string failure = startInterpreter(path ? path->stringValue() : std::string());
+    if (!failure.empty()) {
+        LOG_ERROR(logger, SUBNET_DELEG_INTERPRETER_FAILED).arg(failure);
+        return false;
+    }
+    std::array<char, 4096> message{};
+    const std::string json = parameters ? parameters->str() : "{}";
+    const int verdict = deleg_python_configure(json.c_str(), message.data(), message.size());
+    if (verdict == 0) {
+        LOG_ERROR(logger, SUBNET_DELEG_REFUSED).arg(message.data());
+    }
+    return verdict == 1;
+}
+
+void startService() {
+    if (started) {
+        return;  // Kea was configured without loading the hooks again
+    }
+    hook().queue.open(++generation, static_cast<size_t>(queue_size));
+    hook().main_thread.attach();
+    hook().main_thread.post(startPython);
+}
+
+void stopService() {
+    hook().queue.close();
+    if (started) {
+        const int ended = deleg_python_stop(StopPatience);
+        if (ended != 1) {
+            LOG_WARN(logger, SUBNET_DELEG_STOP_SLOW).arg(StopPatience);
+        }
+        started = false;
+    }
+    flushReplies();  // what the last batch answered
+    hook().main_thread.detach();
+    hook().setServiceStatus({});
+}
+
+}  // namespace subnet_deleg

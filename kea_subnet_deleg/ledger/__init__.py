@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The subnet ledger: all SQL of the project, and the only import of psycopg.
+
+One method is one transaction and one round trip. The queries are in queries.sql, the schema and everything that must be
+atomic in schema.sql, the invariants in both.
+"""
+
+from kea_subnet_deleg.ledger.admin import Admin, Pool, Violation
+from kea_subnet_deleg.ledger.ledger import Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.operations import (
+    Accept,
+    Granted,
+    Listing,
+    Offer,
+    Operation,
+    OperationFailed,
+    Outcome,
+    Reclaim,
+    Release,
+    Renew,
+    Renewal,
+    Result,
+    Size,
+)
+
+__all__ = [
+    "Accept",
+    "Admin",
+    "Granted",
+    "Ledger",
+    "LedgerError",
+    "LedgerUnavailable",
+    "Listing",
+    "Offer",
+    "Operation",
+    "OperationFailed",
+    "Outcome",
+    "Pool",
+    "Reclaim",
+    "Release",
+    "Renew",
+    "Renewal",
+    "Result",
+    "Size",
+    "Swept",
+    "Violation",
+]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The ledger as operators use it, through the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import dict_row
+
+from kea_subnet_deleg.ledger._files import QUERIES, schema_sql
+from kea_subnet_deleg.ledger.ledger import LedgerError, LedgerUnavailable, describe
+
+DEFAULT_SPACE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A row of deleg.ledger_check(): the invariant (I1 to I7), where, and what is wrong."""
+
+    invariant: str
+    space: int
+    prefix: IPv4Network
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool as the administrator enters it (seed [0093-94]). `max_lease` in seconds, None for unlimited."""
+
+    prefix: IPv4Network
+    name: str
+    max_lease: int | None = None
+    space: int = DEFAULT_SPACE
+
+
+class Admin:
+    """A connection for an operator; a context manager.
+
+    Raises LedgerUnavailable where `dsn` leads nowhere, LedgerError where PostgreSQL refuses what is asked.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        try:
+            self._connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        except psycopg.Error as error:
+            raise LedgerUnavailable(f"can't connect to PostgreSQL: {describe(error)}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def initialize(self) -> bool:
+        """Create the ledger in this database, all of it or nothing. False: there is one already, and it is untouched."""
+        with _errors():
+            row = self._connection.execute(QUERIES["has_schema"]).fetchone()
+            if row is not None and next(iter(row.values())):
+                return False
+            with self._connection.transaction():
+                self._connection.execute(schema_sql())
+        return True
+
+    def pool_add(self, pool: Pool) -> None:
+        """Enter a pool. Raises LedgerError where it overlaps one that is there."""
+        with _errors():
+            try:
+                self._rows("pool_add", space=pool.space, prefix=pool.prefix, name=pool.name, max_lease=pool.max_lease)
+            except (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation):
+                raise LedgerError(f"{pool.prefix} overlaps a pool that is already there; see `pool list`") from None
+
+    def pool_remove(self, prefix: IPv4Network, space: int = DEFAULT_SPACE) -> int:
+        """Stop leasing from a pool; it goes when nothing of it is held. Returns how many blocks are. Raises LedgerError."""
+        with _errors():
+            return int(self._rows("pool_remove", space=space, prefix=prefix)[0]["pool_remove"])
+
+    def lease_deprecate(self, prefix: IPv4Network, space: int = DEFAULT_SPACE) -> bool:
+        """Ask the holder for a block back at its next renewal (RFC 6656 flag d). False: no such lease."""
+        with _errors():
+            return bool(self._rows("lease_deprecate", space=space, prefix=prefix)[0]["lease_deprecate"])
+
+    def pools(self) -> list[dict[str, Any]]:
+        """Return report.pools."""
+        with _errors():
+            return self._rows("pools")
+
+    def subnets(self) -> list[dict[str, Any]]:
+        """Return report.subnets."""
+        with _errors():
+            return self._rows("subnets")
+
+    def check(self) -> list[Violation]:
+        """Return every violation of an invariant; an empty list is good news."""
+        with _errors():
+            return [Violation(**row) for row in self._rows("ledger_check")]
+
+    def _rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
+        return self._connection.execute(QUERIES[query], parameters).fetchall()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise LedgerError(
+            f"no ledger in this database ({describe(error)}); run `kea-subnet-deleg ledger init`"
+        ) from None
+    except psycopg.Error as error:
+        raise LedgerError(describe(error)) from None

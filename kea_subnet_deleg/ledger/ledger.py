@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The ledger as the servers use it: one connection, one transaction a call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg import conninfo
+from psycopg.types.json import Jsonb
+
+from kea_subnet_deleg.ledger._files import QUERIES
+from kea_subnet_deleg.ledger.operations import Operation, OperationFailed, Outcome, batch_to_json
+
+SCHEMA_VERSION: Final = 1
+"""The schema this version of the package works with."""
+
+# Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
+_DEFAULTS: Final = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "application_name": "kea-subnet-deleg",
+}
+
+_TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+# Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary: not the query's fault.
+_UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+_ATTEMPTS: Final = 3
+
+
+class LedgerError(Exception):
+    """The ledger can't do what was asked; the text says what and why."""
+
+
+class LedgerUnavailable(LedgerError):
+    """No answer from PostgreSQL, or no usable ledger in it. What was asked may or may not have been committed."""
+
+
+class Swept(NamedTuple):
+    """How many blocks a sweep moved on, by the state they were in, and origins it removed."""
+
+    offers: int
+    leases: int
+    quarantines: int
+    origins_removed: int
+
+
+def check_dsn(dsn: str) -> str | None:
+    """Return what is wrong with a PostgreSQL connection string, None if nothing is."""
+    try:
+        conninfo.conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        return str(error).strip()
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """Return an error of PostgreSQL on one line, without the lines that say where in a function it arose."""
+    text = (isinstance(error, psycopg.Error) and error.diag.message_primary) or str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+class Ledger:
+    """One connection to the ledger, for one thread; `cancel` and `close` alone may come from another.
+
+    Parameters
+    ----------
+    dsn : str
+        PostgreSQL connection string, multi-host ones included.
+    statement_timeout : float
+        Seconds after which PostgreSQL gives a statement up.
+    """
+
+    def __init__(self, dsn: str, statement_timeout: float) -> None:
+        self._dsn = dsn
+        self._statement_timeout = statement_timeout
+        self._connection: psycopg.Connection[Any] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last call found the ledger there."""
+        return self._connection is not None
+
+    def connect(self) -> None:
+        """Connect, and see that the schema is the one this version works with.
+
+        Raises LedgerUnavailable; seconds may pass until then (connect_timeout in the DSN).
+        """
+        self.close()
+        try:
+            parameters = _DEFAULTS | {k: str(v) for k, v in conninfo.conninfo_to_dict(self._dsn).items()}
+            connection = psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
+        except psycopg.Error as error:
+            raise LedgerUnavailable(describe(error)) from None
+        try:
+            # As text of a SET, because statement_timeout takes no parameter; an integer can't smuggle anything in.
+            connection.execute(
+                "select set_config('statement_timeout', %s, false)", (str(round(self._statement_timeout * 1000)),)
+            )
+            version = connection.execute(QUERIES["schema_version"]).fetchone()
+        except psycopg.Error as error:
+            connection.close()
+            raise LedgerUnavailable(f"no ledger there: {describe(error)}") from None
+        if version is None or version[0] != SCHEMA_VERSION:
+            connection.close()
+            raise LedgerUnavailable(f"its schema has version {version and version[0]}, needed is {SCHEMA_VERSION}")
+        self._connection = connection
+
+    def close(self) -> None:
+        """Drop the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def cancel(self) -> None:
+        """Ask PostgreSQL to give up the statement that another thread waits for."""
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel()
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
+        """Do what a batch of messages asks, in one transaction, and return an outcome for each, in their order.
+
+        When this returns, everything but offers is on PostgreSQL's disk (I6). Where an operation fails, all are tried one by
+        one, and only what fails alone comes back as OperationFailed.
+
+        Raises LedgerUnavailable where PostgreSQL did not answer: then nothing may be said to any of the clients.
+        """
+        try:
+            return list(self._apply(operations))
+        except psycopg.Error as error:
+            if len(operations) == 1:
+                return [OperationFailed(describe(error))]
+        outcomes: list[Outcome | OperationFailed] = []
+        for operation in operations:
+            try:
+                outcomes += self._apply((operation,))
+            except psycopg.Error as error:
+                outcomes.append(OperationFailed(describe(error)))
+        return outcomes
+
+    def _apply(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                rows = self._call("apply", batch=Jsonb(batch_to_json(operations)))
+            except _TRANSIENT:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return [Outcome.from_json(value) for value in rows[0][0]]
+        raise AssertionError("unreachable")
+
+    def sweep(self, limit: int, quarantine: int) -> Swept:
+        """Move on what is due: ended offers, leases and quarantines, emptied origins. At most `limit` blocks.
+
+        `quarantine` is in seconds, for leases that ended. Raises LedgerUnavailable, LedgerError.
+        """
+        return Swept(*self._checked("sweep", limit=limit, quarantine=quarantine)[0])
+
+    def server_seen(self, address: int, name: str, version: str) -> None:
+        """Say that `address` (host-order integer) is a server identifier of this domain.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        self._checked("server_seen", address=str(IPv4Address(address)), name=name, version=version)
+
+    def totals(self) -> list[tuple[int, bytes, int, int]]:
+        """Return space, identity, addresses held and addresses used of every lessee that holds something.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        return self._checked("totals")
+
+    def free_by_length(self) -> list[tuple[int, int, int]]:
+        """Return space, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""
+        return self._checked("free_by_length")
+
+    def _checked(self, query: str, **parameters: object) -> list[Any]:
+        try:
+            return self._call(query, **parameters)
+        except psycopg.Error as error:
+            raise LedgerError(describe(error)) from None
+
+    def _call(self, query: str, **parameters: object) -> list[Any]:
+        """Run one query. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
+        connection = self._connection
+        if connection is None:
+            raise LedgerUnavailable("not connected")
+        try:
+            return connection.execute(QUERIES[query], parameters).fetchall()
+        except psycopg.Error as error:
+            if connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
+                self.close()
+                raise LedgerUnavailable(describe(error)) from None
+            raise

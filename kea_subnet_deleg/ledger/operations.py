@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What a client's message asks of the ledger, and what the ledger made of it.
+
+Each operation knows how deleg.apply() wants it said. IPv4 addresses are host-order integers, as on the packet's way.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any, NamedTuple
+
+
+def _address(value: int) -> str:
+    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+class Size(NamedTuple):
+    """One block wanted, as the policy decided it (RFC 6656 section 3.1).
+
+    `slot`: which Subnet-Request of the message it answers. `wanted` and `longest`: prefix lengths, the one to give and the
+    longest (smallest block) that may be given instead where nothing of that size is free. `reason` and `detail` are for the
+    event log: why, and the numbers it was decided by.
+    """
+
+    slot: int
+    wanted: int
+    longest: int
+    hierarchical: bool
+    reason: str
+    detail: Mapping[str, float | str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
+
+    space: int
+    identity: bytes
+    xid: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the operation as deleg.apply() reads it."""
+        return {"space": self.space, "identity": self.identity.hex(), "xid": self.xid}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer(Operation):
+    """Hold blocks for a DISCOVER. `lease_time` and `hold` in seconds; `address`: where the client speaks from."""
+
+    address: int
+    server: int
+    lease_time: int
+    hold: int
+    sizes: tuple[Size, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return Operation.to_json(self) | {
+            "op": "offer",
+            "address": _address(self.address),
+            "server": _address(self.server),
+            "lease_time": self.lease_time,
+            "hold": self.hold,
+            "sizes": self.sizes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Accept(Operation):
+    """Lease the blocks that a REQUEST to us names, each with its flag h: changed by so much as that, it was not offered."""
+
+    server: int
+    blocks: tuple[tuple[IPv4Network, bool], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        blocks = [(str(block), hierarchical) for block, hierarchical in self.blocks]
+        return Operation.to_json(self) | {"op": "accept", "server": _address(self.server), "blocks": blocks}
+
+
+class Renewal(NamedTuple):
+    """One block (CIDR) of a renewal and the policy's verdict on it: "full", "deprecate" or "refuse".
+
+    `lease_time` in seconds; the three counts in addresses, None where the client reported none.
+    """
+
+    block: str
+    verdict: str
+    lease_time: int
+    high_water: int | None
+    in_use: int | None
+    unusable: int | None
+    reason: str
+    detail: Mapping[str, float | str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Operation):
+    """Renew what a REQUEST without server identifier names. `quarantine`: seconds a refused block is held back."""
+
+    server: int
+    quarantine: int
+    blocks: tuple[Renewal, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return Operation.to_json(self) | {
+            "op": "renew",
+            "server": _address(self.server),
+            "quarantine": self.quarantine,
+            "blocks": self.blocks,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Operation):
+    """Take back what a RELEASE names. `quarantine`: seconds until it may be leased again.
+
+    `named` is the server identifier in it. RFC 2131 table 5 demands one, the examples of RFC 6656 have none; any server of the
+    domain may take it, whichever of them is named.
+    """
+
+    named: int | None
+    quarantine: int
+    blocks: tuple[IPv4Network, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return Operation.to_json(self) | {
+            "op": "release",
+            "named": None if self.named is None else _address(self.named),
+            "quarantine": self.quarantine,
+            "blocks": [str(block) for block in self.blocks],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim(Operation):
+    """The client chose another server, `named`: if it is none of this domain, what we offered is free again."""
+
+    named: int
+
+    def to_json(self) -> dict[str, Any]:
+        return Operation.to_json(self) | {"op": "reclaim", "named": _address(self.named)}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Operation):
+    """List what the client holds, `limit` blocks from behind `after` (RFC 6656 section 6)."""
+
+    after: IPv4Network | None
+    limit: int
+
+    def to_json(self) -> dict[str, Any]:
+        after = None if self.after is None else str(self.after)
+        return Operation.to_json(self) | {"op": "list", "after": after, "limit": self.limit}
+
+
+class Result(enum.Enum):
+    """What came of an operation. NOTHING: nothing to say and nothing changed."""
+
+    NOTHING = "nothing"
+    OFFERED = "offered"
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    RELEASED = "released"
+    RECLAIMED = "reclaimed"
+    LISTED = "listed"
+
+
+class Granted(NamedTuple):
+    """A block in an outcome: network (host-order integer), prefix length, RFC 6656 flags h and d."""
+
+    network: int
+    prefix_length: int
+    hierarchical: bool
+    deprecate: bool
+
+    @property
+    def prefix(self) -> IPv4Network:
+        """The block as a prefix."""
+        return IPv4Network((self.network, self.prefix_length))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one operation. `lease_time` in seconds; `more`: a listing goes on behind its last block."""
+
+    result: Result
+    lease_time: int | None = None
+    blocks: tuple[Granted, ...] = ()
+    more: bool = False
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
+        """Read one element of what deleg.apply() returns."""
+        return cls(
+            Result(value["outcome"]),
+            value.get("lease_time"),
+            tuple(Granted(*block) for block in value.get("blocks", ())),
+            value.get("more", False),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFailed:
+    """The one operation of a batch that failed alone; the ledger is as if it had not been tried."""
+
+    error: str
+
+
+def batch_to_json(operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    """Return a batch as deleg.apply() reads it."""
+    return [operation.to_json() for operation in operations]

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What the hook's C++ half offers to Python, as Python sees it.
+
+The rest of the package knows Kea only as the protocol `Kea` and packets only as `Inbound` and `Outbound`, so that it can be imported
+and tested without Kea. `EmbeddedKea` is the one that stands on the C functions of hook/bridge.h; it exists inside kea-dhcp4 alone.
+"""
+
+import enum
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from kea_subnet_deleg.roles.packets import Inbound, Outbound
+
+
+class Severity(enum.IntEnum):
+    """Kea's severities, in the numbers of hook/bridge.h."""
+
+    DEBUG = 0
+    INFO = 1
+    WARN = 2
+    ERROR = 3
+    FATAL = 4
+
+
+class Kea(Protocol):
+    """What the service may ask of Kea. All of it may be called from any thread, except where it says otherwise."""
+
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+        """Take the packets that wait, without the GIL while there are none.
+
+        One thread at a time, since the buffers are reused.
+
+        Args:
+            limit: packets at most.
+            timeout: seconds to wait for the first one.
+
+        Returns:
+            The packets in the order of their arrival, none after a timeout; None when the service has to stop.
+        """
+        ...
+
+    def send(self, replies: Sequence[Outbound]) -> int:
+        """Hand replies to Kea's main thread, which sends them at once, in this order.
+
+        Does not wait for it. What a socket refuses is counted as `send-failed` and logged at DEBUG.
+
+        Returns:
+            The number that was taken: all of them, unless one is no DHCPv4 message (shorter than 236 octets), the main thread is
+            tens of thousands of replies behind, or the hook is being unloaded.
+        """
+        ...
+
+    def log(self, severity: Severity, identifier: str, text: str) -> None:
+        """Write one message to Kea's log, under an identifier that was registered."""
+        ...
+
+    def debug_enabled(self) -> bool:
+        """Tell whether DEBUG messages are written: ask before composing one for a packet."""
+        ...
+
+    def count(self, counter: str, n: int = 1) -> None:
+        """Add to a counter of hook/counters.def.
+
+        Raises:
+            ValueError: there is no such counter.
+        """
+        ...
+
+    def register_messages(self, names: Mapping[str, str]) -> None:
+        """Make log identifiers known to Kea. Only from within `start`: Kea's packet threads rest meanwhile.
+
+        Args:
+            names: identifier to explanation; the explanations are for the documentation.
+        """
+        ...
+
+    def publish_status(self, json_text: str) -> None:
+        """Set what the control command `subnet-deleg-status` reports as `service` until the next call.
+
+        Raises:
+            ValueError: the text is no JSON.
+        """
+        ...
+
+
+# The members of deleg_inbound and deleg_outbound in hook/bridge.h, in their order, with C's own alignment. struct unpacks an array of
+# them several times faster than cffi's member access.
+_INBOUND: Final = struct.Struct("@IIiIIIHHd")
+_OUTBOUND: Final = struct.Struct("@IIiIIHBx16s")
+
+# A message is at most what Kea reads from a socket, 1500 octets; a batch that does not fit is taken in two.
+_BATCH_OCTETS: Final = 512 * 1024
+
+
+class EmbeddedKea:
+    """`Kea` inside kea-dhcp4. One object is one generation of the service: a load to the next unload."""
+
+    def __init__(self, ffi: Any, lib: Any, generation: int) -> None:
+        """Prepare the buffers.
+
+        Args:
+            ffi: cffi's `ffi` of the hook.
+            lib: cffi's `lib` of the hook.
+            generation: the number that C++ gave; `receive` ends when it is over.
+
+        Raises:
+            RuntimeError: the structures of hook/bridge.h and of this module differ, so the package and the hook are not of one build.
+        """
+        for name, layout in (("deleg_inbound", _INBOUND), ("deleg_outbound", _OUTBOUND)):
+            if ffi.sizeof(name) != layout.size:
+                raise RuntimeError(
+                    f"{name} has {ffi.sizeof(name)} octets in the hook, {layout.size} here: install both anew"
+                )
+        self._ffi = ffi
+        self._lib = lib
+        self._generation = generation
+        self._data = ffi.new("uint8_t[]", _BATCH_OCTETS)
+        self._data_view = memoryview(ffi.buffer(self._data))
+        self._descriptions = ffi.new("deleg_inbound[]", 1)
+        self._receiving = threading.Lock()
+        self._counters = {name: number for number, name in enumerate(counter_names(ffi, lib))}
+
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+        """See `Kea.receive`."""
+        with self._receiving:
+            if len(self._descriptions) < limit:
+                self._descriptions = self._ffi.new("deleg_inbound[]", limit)
+            descriptions = self._descriptions
+            taken = self._lib.deleg_receive(self._generation, descriptions, limit, self._data, _BATCH_OCTETS, timeout)
+            if taken < 0:
+                return None
+            view = self._data_view
+            return [
+                Inbound(
+                    view[offset : offset + length].tobytes(),
+                    interface,
+                    source,
+                    source_port,
+                    destination,
+                    destination_port,
+                    local_address,
+                    received,
+                )
+                for (
+                    offset,
+                    length,
+                    interface,
+                    source,
+                    destination,
+                    local_address,
+                    source_port,
+                    destination_port,
+                    received,
+                ) in _INBOUND.iter_unpack(self._ffi.buffer(descriptions, taken * _INBOUND.size))
+            ]
+
+    def send(self, replies: Sequence[Outbound]) -> int:
+        """See `Kea.send`."""
+        if not replies:
+            return 0
+        descriptions = bytearray()
+        offset = 0
+        for data, interface, source, destination, destination_port, hardware in replies:
+            descriptions += _OUTBOUND.pack(
+                offset, len(data), interface, source, destination, destination_port, len(hardware), hardware
+            )
+            offset += len(data)
+        messages = b"".join([reply.data for reply in replies])
+        return int(
+            self._lib.deleg_send(
+                self._ffi.from_buffer("deleg_outbound[]", descriptions),
+                len(replies),
+                self._ffi.from_buffer("uint8_t[]", messages),
+                len(messages),
+            )
+        )
+
+    def log(self, severity: Severity, identifier: str, text: str) -> None:
+        """See `Kea.log`."""
+        write_log(self._lib, severity, identifier, text)
+
+    def debug_enabled(self) -> bool:
+        """See `Kea.debug_enabled`."""
+        return bool(self._lib.deleg_debug_enabled())
+
+    def count(self, counter: str, n: int = 1) -> None:
+        """See `Kea.count`."""
+        try:
+            number = self._counters[counter]
+        except KeyError:
+            raise ValueError(f"no counter {counter!r}; there are {', '.join(self._counters)}") from None
+        self._lib.deleg_count(number, n)
+
+    def register_messages(self, names: Mapping[str, str]) -> None:
+        """See `Kea.register_messages`."""
+        identifiers = [self._ffi.new("char[]", name.encode()) for name in names]
+        self._lib.deleg_register_messages(self._ffi.new("char *[]", identifiers), len(identifiers))
+
+    def publish_status(self, json_text: str) -> None:
+        """See `Kea.publish_status`."""
+        if self._lib.deleg_publish_status(json_text.encode()) != 0:
+            raise ValueError(f"status is no JSON: {json_text}")
+
+
+def counter_names(ffi: Any, lib: Any) -> list[str]:
+    """Return the names of hook/counters.def by number."""
+    names: list[str] = []
+    while (name := lib.deleg_counter_name(len(names))) != ffi.NULL:
+        names.append(ffi.string(name).decode())
+    return names
+
+
+def write_log(lib: Any, severity: Severity, identifier: str, text: str) -> None:
+    r"""Write one message to Kea's log; an octet zero, which would end the text, is shown as \\0."""
+    lib.deleg_log(severity, identifier.encode(), text.replace("\0", "\\0").encode(errors="backslashreplace"))

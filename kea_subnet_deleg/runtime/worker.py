@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The worker: takes everything that waits, has it answered in one transaction, sends the answers.
+
+Under load a batch grows by itself, since all that comes in during one transaction waits for the next: a group commit.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
+from kea_subnet_deleg.roles.delegating import Delegating
+from kea_subnet_deleg.roles.packets import Inbound
+from kea_subnet_deleg.runtime.bridge import Kea
+from kea_subnet_deleg.runtime.connection import Keeper
+from kea_subnet_deleg.runtime.journal import KeaJournal
+
+IDLE_WAIT: Final = 1.0
+"""Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
+
+
+class Worker:
+    """The thread that answers.
+
+    Parameters
+    ----------
+    announce : callable
+        Says to the ledger that a further address (host-order integer) is a server identifier of this domain.
+    own_addresses : set of int
+        Those already announced; shared with the role, which tells our own REQUESTs by them.
+    """
+
+    def __init__(
+        self,
+        kea: Kea,
+        journal: KeaJournal,
+        ledger: Ledger,
+        keeper: Keeper,
+        role: Delegating,
+        announce: Callable[[Ledger, int], None],
+        own_addresses: set[int],
+        batch_size: int,
+    ) -> None:
+        self._kea = kea
+        self._journal = journal
+        self._ledger = ledger
+        self._keeper = keeper
+        self._role = role
+        self._announce = announce
+        self._own = own_addresses
+        self._batch_size = batch_size
+
+    def run(self) -> None:
+        """Work until Kea says stop. No exception ends it: it is logged, counted, and the packets are dropped."""
+        try:
+            while (packets := self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))) is not None:
+                try:
+                    self._turn(packets)
+                except Exception:
+                    self._journal.count("exceptions")
+                    self._journal.error("SUBNET_DELEG_EXCEPTION", traceback.format_exc())
+        finally:
+            self._ledger.close()
+
+    def _turn(self, packets: list[Inbound]) -> None:
+        if not self._keeper.ready():
+            if packets:
+                self._journal.count("ledger-down", len(packets))
+            return
+        if not packets:
+            return
+        try:
+            for address in {packet.local_address for packet in packets} - self._own:
+                self._announce(self._ledger, address)
+                self._own.add(address)
+            answers = self._role.handle(packets)
+        except LedgerUnavailable as error:
+            self._journal.count("ledger-down", len(packets))
+            self._keeper.lost(str(error))
+            return
+        except LedgerError as error:
+            self._journal.count("conflicts", len(packets))
+            self._journal.error("SUBNET_DELEG_OPERATION_FAILED", str(error))
+            return
+        self._kea.send(answers)

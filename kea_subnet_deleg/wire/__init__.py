@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The wire: DHCPv4 messages and option 220, Subnet Allocation (RFC 6656), as octets and as values.
+
+Pure: no I/O, no clock, the standard library only, and nothing else of this project.
+"""
+
+from kea_subnet_deleg.wire.message import (
+    BOOTREPLY,
+    BOOTREQUEST,
+    BROADCAST_FLAG,
+    Message,
+    MessageType,
+    encode_message,
+)
+from kea_subnet_deleg.wire.options import MalformedMessage, Option
+from kea_subnet_deleg.wire.reply import (
+    BROADCAST_ADDRESS,
+    CLIENT_PORT,
+    SERVER_PORT,
+    allocation_room,
+    destination,
+    reply,
+)
+from kea_subnet_deleg.wire.subnet_allocation import (
+    MalformedOption,
+    SubnetAllocation,
+    SubnetBlock,
+    SubnetInformation,
+    SubnetRequest,
+    Usage,
+)
+
+__all__ = [
+    "BOOTREPLY",
+    "BOOTREQUEST",
+    "BROADCAST_ADDRESS",
+    "BROADCAST_FLAG",
+    "CLIENT_PORT",
+    "SERVER_PORT",
+    "MalformedMessage",
+    "MalformedOption",
+    "Message",
+    "MessageType",
+    "Option",
+    "SubnetAllocation",
+    "SubnetBlock",
+    "SubnetInformation",
+    "SubnetRequest",
+    "Usage",
+    "allocation_room",
+    "destination",
+    "encode_message",
+    "reply",
+]

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MPL-2.0
+"""A requesting client of RFC 6656: acquires, renews, lists and releases subnets, and trusts no reply.
+
+Any deviation of a server's reply from RFC 2131 or RFC 6656 raises `Violation`. Clients are cheap: one `Endpoint`
+carries hundreds, each in a
+thread of its own if they are to run at once.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from tests.client.codec import (
+    ZERO,
+    Allocation,
+    Block,
+    Code,
+    Information,
+    Message,
+    Request,
+    Type,
+    Violation,
+    decode,
+    information,
+    insist,
+)
+from tests.client.endpoint import EVERYONE, Datagram, Endpoint, Mailbox
+from tests.client.verdict import BROADCAST, judge
+
+_random = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a client is.
+
+    Hardware address (chaddr), client identifier (option 61, or none) and what its relay adds (option 82, or none).
+    """
+
+    hardware: bytes
+    identifier: bytes | None = None
+    relay_information: bytes | None = None
+
+    @classmethod
+    def number(cls, n: int) -> Identity:
+        """The n-th of any number of distinct clients.
+
+        A locally administered address and an identifier of type 0 (RFC 2132 9.14).
+        """
+        return cls(b"\x02\x00" + n.to_bytes(4, "big"), b"\x00requester-%d" % n)
+
+    @classmethod
+    def fresh(cls) -> Identity:
+        """A client that no server has heard of."""
+        return cls.number(_random.getrandbits(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client waits.
+
+    `first` seconds, then doubling, `tries` times in all (RFC 2131 4.1, without its random part).
+    """
+
+    first: float = 1.0
+    tries: int = 4
+
+
+NORMAL = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's reply that has been found in order."""
+
+    message: Message
+    data: bytes
+    server: IPv4Address
+    elapsed: float  # seconds since the query was first sent
+
+    @property
+    def type(self) -> Type:
+        return self.message.type
+
+    @property
+    def allocation(self) -> Allocation:
+        return self.message.allocation
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return self.allocation.blocks
+
+    @property
+    def option(self) -> bytes:
+        """Option 220 as it came, code and length included."""
+        value = self.message.option(Code.SUBNET_ALLOCATION) or b""
+        return bytes((Code.SUBNET_ALLOCATION, len(value))) + value
+
+    @property
+    def lease_time(self) -> int:
+        """Seconds; 0 in a NAK."""
+        return self.message.lease_time or 0
+
+
+class Silence(Violation):
+    """No server answered in time where one had to."""
+
+
+class Client:
+    """One requesting client at an endpoint, knowing the servers it asks.
+
+    `servers` are unicast to, one copy each, as a relay does. A client that is no relay broadcasts unless told a server.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, identity: Identity, servers: Sequence[IPv4Address], patience: Patience = NORMAL
+    ) -> None:
+        self.endpoint, self.identity, self.servers, self.patience = endpoint, identity, tuple(servers), patience
+
+    # -- one exchange each
+
+    def discover(
+        self,
+        *requests: int | Request,
+        want: int | None = None,
+        lease_time: int | None = None,
+        name: str | None = None,
+        suggest: Sequence[Block] = (),
+        xid: int | None = None,
+    ) -> list[Reply]:
+        """DISCOVER subnets of the given prefix lengths; return the OFFERs, in order of arrival (RFC 6656 4.1, 4.2).
+
+        `want` servers are waited for (default: every server asked), `lease_time` is in seconds, `suggest` names
+        particular subnets (3.1).
+        """
+        wanted = tuple(r if isinstance(r, Request) else Request(r) for r in requests)
+        allocation = Allocation(wanted, information(*suggest).information, () if name is None else (name,))
+        query = self.build(Type.DISCOVER, allocation, lease_time=lease_time, xid=xid)
+        return self.exchange(query, want=len(self.servers) if want is None else want)
+
+    def request(self, offer: Reply, blocks: Iterable[Block] | None = None, xid: int | None = None) -> Reply | None:
+        """REQUEST what was offered, or only `blocks` of it; every server hears it (RFC 6656 4.3).
+
+        None where all are silent.
+        """
+        chosen = offer.blocks if blocks is None else tuple(blocks)
+        query = self.build(Type.REQUEST, information(*chosen), server=offer.server, xid=xid or offer.message.xid)
+        return next(iter(self.exchange(query, want=1)), None)
+
+    def renew(self, server: IPv4Address, *blocks: Block, xid: int | None = None) -> Reply | None:
+        """Ask `server` to renew, with the usage that `blocks` carry (RFC 6656 5.1). None where it is silent."""
+        query = self.build(Type.REQUEST, information(*blocks), xid=xid, bound=True)
+        return next(iter(self.exchange(query, want=1, to=[server])), None)
+
+    def rebind(self, *blocks: Block, want: int = 1) -> list[Reply]:
+        """Ask any server to renew (RFC 2131 4.4.5)."""
+        return self.exchange(self.build(Type.REQUEST, information(*blocks), bound=True), want=want)
+
+    def release(self, server: IPv4Address, *blocks: Block) -> None:
+        """Give subnets back (RFC 6656 5.3). Nothing answers."""
+        query = self.build(Type.RELEASE, information(*blocks), server=server, bound=True)
+        self.endpoint.send_message(query, server)
+
+    # -- what a whole client does
+
+    def acquire(self, *requests: int | Request, want: int = 1) -> Reply:
+        """DISCOVER, take the first OFFER, REQUEST, and return the ACK.
+
+        Raises `Silence` or `Violation` where there is none.
+        """
+        offers = self.discover(*requests, want=want)
+        if not offers:
+            raise Silence(f"no OFFER for {requests}")
+        reply = self.request(offers[0])
+        if reply is None:
+            raise Silence(f"no ACK from {offers[0].server} for {offers[0].allocation}")
+        insist(reply.type is Type.ACK, "RFC 6656 4.4", f"{reply.type.name} for {offers[0].allocation}")
+        return reply
+
+    def listing(self, server: IPv4Address) -> list[Block]:
+        """Everything that `server` says this client holds, page by page (RFC 6656 6); nothing where it is silent."""
+        held: list[Block] = []
+        last: tuple[Information, ...] = ()
+        while True:
+            query = self.build(Type.DISCOVER, Allocation((Request(0, information=True),), last))
+            replies = self.exchange(query, want=1, to=[server])
+            if not replies:
+                insist(not held, "RFC 6656 6.4", f"no page after {last}")
+                return held
+            known = {block.network for block in held}
+            repeated = [str(block) for block in replies[0].blocks if block.network in known]
+            insist(not repeated, "RFC 6656 6.4", f"{repeated} listed twice")
+            held += replies[0].blocks
+            last = replies[0].allocation.information[-1:]
+            if not last[0].server:
+                return held
+
+    # -- the parts
+
+    def build(
+        self,
+        kind: Type,
+        allocation: Allocation | None,
+        *,
+        server: IPv4Address | None = None,
+        lease_time: int | None = None,
+        xid: int | None = None,
+        bound: bool = False,
+        extra: Sequence[tuple[int, bytes]] = (),
+    ) -> Message:
+        """A message of this client. `bound` says that it already holds a lease.
+
+        Ciaddr is its own address (RFC 2131 table 5).
+        """
+        options: list[tuple[int, bytes]] = []
+        if self.identity.identifier is not None:
+            options.append((Code.CLIENT_IDENTIFIER, self.identity.identifier))
+        if server is not None:
+            options.append((Code.SERVER_IDENTIFIER, server.packed))
+        if lease_time is not None:
+            options.append((Code.LEASE_TIME, struct.pack("!I", lease_time)))
+        options.extend(extra)
+        if allocation is not None:
+            options.append((Code.SUBNET_ALLOCATION, allocation.encode()))
+        if self.identity.relay_information is not None:
+            options.append((Code.RELAY_INFORMATION, self.identity.relay_information))
+        own = self.endpoint.address
+        return Message(
+            kind,
+            _random.getrandbits(32) if xid is None else xid,
+            self.identity.hardware,
+            hops=1 if self.endpoint.is_relay else 0,
+            flags=BROADCAST if own == ZERO else 0,
+            giaddr=own if self.endpoint.is_relay else ZERO,
+            ciaddr=own if bound and not self.endpoint.is_relay else ZERO,
+            options=tuple(options),
+        )
+
+    def exchange(
+        self, query: Message, *, want: int, to: Sequence[IPv4Address] | None = None, patience: Patience | None = None
+    ) -> list[Reply]:
+        """Send `query` until `want` servers have answered or patience ends;
+
+        return what came, the first answer of each server.
+
+        Raises `Violation` for a reply that is not in order, or that differs from the same server's earlier answer to
+        the same query.
+        """
+        targets = to if to is not None else self.servers if self.endpoint.is_relay else [EVERYONE]
+        patience = patience or self.patience
+        replies: dict[IPv4Address, Reply] = {}
+        started = time.monotonic()
+        with self.endpoint.listen(query.xid) as mailbox:
+            deadline = started
+            for attempt in range(patience.tries):
+                for target in targets:
+                    self.endpoint.send_message(query, target)
+                deadline += patience.first * 2**attempt
+                while len(replies) < want and (datagram := _next(mailbox, deadline)) is not None:
+                    _accept(query, datagram, started, replies)
+                if len(replies) >= want:
+                    break
+            while not mailbox.empty():
+                _accept(query, mailbox.get(), started, replies)
+        return list(replies.values())
+
+    def unanswered(self, query: Message, seconds: float, to: Sequence[IPv4Address] | None = None) -> None:
+        """Send `query` once; raise `Violation` if anything at all answers it within `seconds`."""
+        patience = Patience(seconds, 1)
+        with self.endpoint.listen(query.xid) as mailbox:
+            for target in to if to is not None else self.servers if self.endpoint.is_relay else [EVERYONE]:
+                self.endpoint.send_message(query, target)
+            heard = _next(mailbox, time.monotonic() + patience.first)
+        insist(heard is None, "silence is due", f"{heard} answers {query}")
+
+
+def _next(mailbox: Mailbox, deadline: float) -> Datagram | None:
+    try:
+        return mailbox.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        return None
+
+
+def _accept(query: Message, datagram: Datagram, started: float, replies: dict[IPv4Address, Reply]) -> None:
+    message = decode(datagram.data)
+    judge(query, message, len(datagram.data), datagram.source)
+    reply = Reply(message, datagram.data, datagram.source[0], datagram.received - started)
+    earlier = replies.setdefault(reply.server, reply)
+    same = (earlier.type, earlier.option) == (reply.type, reply.option)
+    insist(same, "RFC 2131 4.1", f"{reply.server} answered one query twice: {earlier.message}, {reply.message}")
