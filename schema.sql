@@ -525,8 +525,10 @@ end $$;
 -- One batch of client messages, one transaction, one round trip. Returns one outcome per message, in their order.
 -- Each op: {"op": offer|accept|renew|release|reclaim|list, "space": n, "identity": hex, ...}. Raises if any single op fails: the
 -- server then sends them one by one, so that one failure does not take the others with it.
+-- (The planner's settings: plans are kept for the life of a connection, and must not be made for the few blocks of the first minute.)
 create function deleg.apply(p_batch jsonb) returns jsonb
-language plpgsql security definer set search_path = deleg, pg_temp as $$
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_op jsonb;
     v_space integer;
@@ -566,7 +568,8 @@ end $$;
 -- that an operator removes go. At most p_limit blocks; the caller calls again while there is something to do.
 create function deleg.sweep(p_limit integer, p_quarantine bigint)
 returns table (offers integer, leases integer, quarantines integer, origins_removed integer)
-language plpgsql security definer set search_path = deleg, pg_temp as $$
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_due record;
     v_origin record;

@@ -44,5 +44,5 @@ def prepare(site_packages: str) -> str:
     except Exception:  # the caller is C++
         return traceback.format_exc()
     if missing:
-        return f"package {' and '.join(missing)} not found in {site_packages}; sys.path is {sys.path}"
+        return f"not found in {site_packages}: {', '.join(missing)}; sys.path is {sys.path}"
     return ""

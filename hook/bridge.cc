@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The functions of bridge.h that Python calls and that don't touch Kea (those are in kea_ops.cc), and the state behind them.
+// The functions of bridge.h that Python calls and that don't touch Kea (those are in kea_ops.cc), and the state behind
+// them.
 #include "bridge.h"
 
 #include <algorithm>
@@ -54,7 +55,9 @@ int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_
     return static_cast<int>(taken.size());
 }
 
-const char* deleg_counter_name(int index) { return index < 0 ? nullptr : counterName(static_cast<size_t>(index)); }
+const char* deleg_counter_name(int index) {
+    return index < 0 ? nullptr : counterName(static_cast<size_t>(index));
+}
 
 void deleg_count(int counter, int64_t n) {
     if (deleg_counter_name(counter)) {

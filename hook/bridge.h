@@ -39,15 +39,18 @@ typedef struct {
     uint8_t hardware[16];       // chaddr of the client; raw sockets address the frame by it
 } deleg_outbound;
 
-// Wait up to `timeout` seconds for packets, then take all that wait, up to `limit` packets or `size` bytes. Returns their number,
-// 0 after a timeout, -1 when the generation that `start` was called with is over and the caller has to end.
+// Wait up to `timeout` seconds for packets, then take all that wait, up to `limit` packets or `size` bytes. Returns
+// their number, 0 after a timeout, -1 when the generation that `start` was called with is over and the caller has to
+// end.
 int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_t* data, size_t size, double timeout);
-// Hand replies to Kea's main thread for sending; returns how many it took. A reply that its socket refuses is counted and logged.
+// Hand replies to Kea's main thread for sending; returns how many it took. A reply that its socket refuses is counted
+// and logged.
 int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, size_t size);
 // Log `text` under an identifier registered before. Severities: 0 debug, 1 info, 2 warn, 3 error, 4 fatal. UTF-8.
 void deleg_log(int severity, const char* identifier, const char* text);
 int deleg_debug_enabled(void);
-// Make identifiers known to Kea's message dictionary. To be called from inside `start` only: it pauses Kea's packet threads.
+// Make identifiers known to Kea's message dictionary. To be called from inside `start` only: it pauses Kea's packet
+// threads.
 void deleg_register_messages(const char* const* identifiers, int count);
 // The name of counter number `index`, NULL past the last.
 const char* deleg_counter_name(int index);
@@ -57,12 +60,13 @@ int deleg_publish_status(const char* json_text);
 
 // --- cffi: Python functions that C++ calls, from Kea's main thread only. None lets an exception out.
 
-// Check the parameters of the hook. Returns 1 if good, 0 if refused, with the reason in `message` (UTF-8, NUL-terminated, cut
-// to `size` bytes), -1 when the check itself failed, which is logged.
+// Check the parameters of the hook. Returns 1 if good, 0 if refused, with the reason in `message` (UTF-8,
+// NUL-terminated, cut to `size` bytes), -1 when the check itself failed, which is logged.
 extern int deleg_python_configure(const char* parameters_json, char* message, size_t size);
 // Start the service. Returns 1 when it runs, -1 when it failed, which is logged.
 extern int deleg_python_start(uint32_t generation);
-// Stop the service, waiting up to `timeout` seconds. Returns 1 when all of its threads ended, 0 when some did not, -1 on failure.
+// Stop the service, waiting up to `timeout` seconds. Returns 1 when all of its threads ended, 0 when some did not, -1
+// on failure.
 extern int deleg_python_stop(double timeout);
 
 // --- cffi: end

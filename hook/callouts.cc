@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
-// What Kea calls. Each function filters, copies, queues and returns; none takes Python's GIL but load, unload and the start, which run
-// in Kea's main thread while it configures itself.
+// What Kea calls. Each function filters, copies, queues and returns; none takes Python's GIL but load, unload and the
+// start, which run in Kea's main thread while it configures itself.
 //
-// Where a delegation packet is taken. The main door is pkt4_receive, behind Kea's own checks, classification and the other hooks. But
-// between buffer4_receive and pkt4_receive Kea drops packets that are ours: FORCERENEW and all that a server sends, a REQUEST that
-// chose another server (which tells us to take our offer back), broadcasts on a link without a subnet, and packets in which another
-// option can't be read. To repeat Kea's checks here would mean to follow them through every version, and they depend on classes,
-// subnets and options that are not known yet in buffer4_receive. So buffer4_receive puts a Parcel, a copy of the packet, into the
-// context that Kea keeps per packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is
-// destroyed by Kea, its parcel with it, and the destructor queues the copy. That catches exactly what would have been lost.
-// A packet without option 220 costs one look at its bytes in each of the two.
+// Where a delegation packet is taken. The main door is pkt4_receive, behind Kea's own checks, classification and the
+// other hooks. But between buffer4_receive and pkt4_receive Kea drops packets that are ours: FORCERENEW and all that a
+// server sends, a REQUEST that chose another server (which tells us to take our offer back), broadcasts on a link
+// without a subnet, and packets in which another option can't be read. To repeat Kea's checks here would mean to follow
+// them through every version, and they depend on classes, subnets and options that are not known yet in
+// buffer4_receive. So buffer4_receive puts a Parcel, a copy of the packet, into the context that Kea keeps per packet.
+// pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is destroyed by Kea, its
+// parcel with it, and the destructor queues the copy. That catches exactly what would have been lost. A packet without
+// option 220 costs one look at its bytes in each of the two.
 #include <asiolink/io_address.h>
 #include <cc/command_interpreter.h>
 #include <dhcp/iface_mgr.h>
@@ -79,7 +80,8 @@ bool isOurs(const Pkt4Ptr& query) {
     return carriesSubnetAllocation(query->data_.data(), query->data_.size()) && !query->isDhcp4o6();
 }
 
-/// The address to answer from: the one that the packet was sent to if it is ours, else the first that Kea listens on, on the interface.
+/// The address to answer from: the one that the packet was sent to if it is ours, else the first that Kea listens on,
+/// on the interface.
 uint32_t localAddress(const Pkt4Ptr& query) {
     try {
         return isc::dhcp::IfaceMgr::instance().getSocket(query).addr_.toUint32();
@@ -146,9 +148,13 @@ using namespace subnet_deleg;
 
 extern "C" {
 
-int version() { return KEA_HOOKS_VERSION; }
+int version() {
+    return KEA_HOOKS_VERSION;
+}
 
-int multi_threading_compatible() { return 1; }
+int multi_threading_compatible() {
+    return 1;
+}
 
 int load(isc::hooks::LibraryHandle& handle) {
     const std::string process = isc::process::Daemon::getProcName();
@@ -160,13 +166,11 @@ int load(isc::hooks::LibraryHandle& handle) {
         return 1;
     }
     handle.registerCommandCallout("subnet-deleg-status", statusCommand);
-    LOG_INFO(logger, SUBNET_DELEG_LOADED).arg(SUBNET_DELEG_VERSION);
     return 0;
 }
 
 int unload() {
     stopService();
-    LOG_INFO(logger, SUBNET_DELEG_UNLOADED);
     return 0;
 }
 

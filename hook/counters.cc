@@ -16,8 +16,12 @@ std::array<std::atomic<int64_t>, CounterCount> values{};
 
 }  // namespace
 
-const char* counterName(size_t index) { return index < CounterCount ? Names[index] : nullptr; }
+const char* counterName(size_t index) {
+    return index < CounterCount ? Names[index] : nullptr;
+}
 
-std::atomic<int64_t>& counter(size_t index) { return values.at(index); }
+std::atomic<int64_t>& counter(size_t index) {
+    return values.at(index);
+}
 
 }  // namespace subnet_deleg

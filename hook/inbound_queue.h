@@ -25,7 +25,8 @@ enum class Taken { Packets, Timeout, Over };
 
 class InboundQueue {
   public:
-    /// Begin a generation: from now on packets are kept, and those who wait for another generation are told that it is over.
+    /// Begin a generation: from now on packets are kept, and those who wait for another generation are told that it is
+    /// over.
     void open(uint32_t generation, size_t capacity);
 
     /// End the generation, forget what waits, and wake everyone who waits.

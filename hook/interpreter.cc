@@ -21,7 +21,8 @@ std::filesystem::path objectOf(const void* address) {
     return std::filesystem::canonical(info.dli_fname);
 }
 
-/// Kea opens hooks RTLD_LOCAL, and libpython with them; Python's extension modules need its symbols in the global scope.
+/// Kea opens hooks RTLD_LOCAL, and libpython with them; Python's extension modules need its symbols in the global
+/// scope.
 std::string promoteLibpython() {
     const std::filesystem::path libpython = objectOf(reinterpret_cast<const void*>(&Py_IsInitialized));
     if (!dlopen(libpython.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD)) {
@@ -36,8 +37,9 @@ std::string ownSitePackages() {
     return objectOf(&anchor).parent_path().parent_path().parent_path().string();
 }
 
-/// Initialize Python as an embedded one: no signal handlers, no change of locale, no environment variables, no command line. Text is
-/// UTF-8 whatever locale Kea was started in. `site` waits for bootstrap.py, which knows whether this is a virtual environment.
+/// Initialize Python as an embedded one: no signal handlers, no change of locale, no environment variables, no command
+/// line. Text is UTF-8 whatever locale Kea was started in. `site` waits for bootstrap.py, which knows whether this is a
+/// virtual environment.
 std::string initialize() {
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Python inside kea-dhcp4: started once per process, never finalized, and without a hand on Kea's signals, locale or streams.
+// Python inside kea-dhcp4: started once per process, never finalized, and without a hand on Kea's signals, locale or
+// streams.
 #ifndef SUBNET_DELEG_INTERPRETER_H
 #define SUBNET_DELEG_INTERPRETER_H
 

@@ -28,18 +28,18 @@ using isc::dhcp::Pkt4;
 using isc::dhcp::Pkt4Ptr;
 
 constexpr uint32_t Broadcast = 0xffffffff;
-constexpr size_t FlagsOffset = 10;     // RFC 2131 2
-constexpr uint8_t BroadcastBit = 0x80; // of the first octet of flags
+constexpr size_t FlagsOffset = 10;      // RFC 2131 2
+constexpr uint8_t BroadcastBit = 0x80;  // of the first octet of flags
 constexpr size_t EthernetLength = 6;
 
-// Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is bounded too as
-// long as the main thread lives; the limit is for when it doesn't.
+// Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is
+// bounded too as long as the main thread lives; the limit is for when it doesn't.
 constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;
 
-/// Where the frame of a broadcast goes on a raw socket: to the client alone, as Kea's own replies do, which spares the other hosts on
-/// the link; to everyone if the client asks for that (RFC 2131 4.1) or has no Ethernet address.
+/// Where the frame of a broadcast goes on a raw socket: to the client alone, as Kea's own replies do, which spares the
+/// other hosts on the link; to everyone if the client asks for that (RFC 2131 4.1) or has no Ethernet address.
 std::vector<uint8_t> frameAddress(const OutboundReply& reply) {
     const deleg_outbound& to = reply.description;
     if (to.hardware_length != EthernetLength || (reply.data[FlagsOffset] & BroadcastBit)) {
@@ -66,7 +66,8 @@ void transmitOrCount(const OutboundReply& reply) {
 void transmit(const OutboundReply& reply) {
     static isc::dhcp::PktFilterInet udp;
     const deleg_outbound& to = reply.description;
-    // The constructor for received packets takes any bytes that can be a message, and makes no options that we would not send.
+    // The constructor for received packets takes any bytes that can be a message, and makes no options that we would
+    // not send.
     Pkt4Ptr packet(new Pkt4(reply.data.data(), reply.data.size()));
     packet->getBuffer().writeData(reply.data.data(), reply.data.size());
     packet->setIndex(to.interface);
@@ -88,8 +89,9 @@ void transmit(const OutboundReply& reply) {
         packet->setRemoteHWAddr(isc::dhcp::HTYPE_ETHER, EthernetLength, frameAddress(reply));
         interfaces.send(packet);
     } else {
-        // Beside a raw socket Kea keeps a UDP socket bound to the same address. A unicast of ours goes to a host that has the address
-        // already, be it beyond a router: the kernel knows the way there, while a frame of ours would need the router's address.
+        // Beside a raw socket Kea keeps a UDP socket bound to the same address. A unicast of ours goes to a host that
+        // has the address already, be it beyond a router: the kernel knows the way there, while a frame of ours would
+        // need the router's address.
         udp.send(*interface, socket.fallbackfd_, packet);
     }
 }
@@ -112,9 +114,14 @@ namespace {
 using namespace subnet_deleg;
 
 std::mutex identifiers_mutex;
-std::set<std::string> identifiers_known;
+std::set<std::string> identifiers_known = {
+#define DELEG_MESSAGE(identifier, text, explanation) #identifier,
+#include "messages.def"
+#undef DELEG_MESSAGE
+};
 
-/// The identifier as Kea knows it; where it doesn't, that of unregistered messages, with the identifier put into the text.
+/// The identifier as Kea knows it; where it doesn't, that of unregistered messages, with the identifier put into the
+/// text.
 const char* knownIdentifier(const char* identifier, std::string& text) {
     std::lock_guard<std::mutex> lock(identifiers_mutex);
     if (identifiers_known.count(identifier)) {
@@ -135,7 +142,8 @@ int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, si
         for (int i = 0; i < count; ++i) {
             const deleg_outbound& reply = replies[i];
             const bool inside = reply.offset <= size && reply.length <= size - reply.offset &&
-                                reply.length >= Pkt4::DHCPV4_PKT_HDR_LEN && reply.hardware_length <= sizeof(reply.hardware);
+                                reply.length >= Pkt4::DHCPV4_PKT_HDR_LEN &&
+                                reply.hardware_length <= sizeof(reply.hardware);
             if (inside && waiting.size() < MostWaiting) {
                 const uint8_t* begin = data + reply.offset;
                 waiting.push_back({std::vector<uint8_t>(begin, begin + reply.length), reply});
@@ -173,11 +181,14 @@ void deleg_log(int severity, const char* identifier, const char* text) {
     }
 }
 
-int deleg_debug_enabled() { return logger.isDebugEnabled(DebugLevel) ? 1 : 0; }
+int deleg_debug_enabled() {
+    return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
+}
 
 void deleg_register_messages(const char* const* identifiers, int count) {
     std::lock_guard<std::mutex> lock(identifiers_mutex);
-    if (std::all_of(identifiers, identifiers + count, [](const char* one) { return identifiers_known.count(one) != 0; })) {
+    if (std::all_of(identifiers, identifiers + count,
+                    [](const char* one) { return identifiers_known.count(one) != 0; })) {
         return;  // a reload: Kea's packet threads need not be stopped
     }
     // Kea's threads look messages up in the dictionary without a lock.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 // How our threads get something done by Kea's main thread.
 //
-// Kea's interface manager is not safe to use beside Kea: with multi-threading off it keeps the interface used last in a cache without
-// a lock (2.2 to 3.0), and a configuration closes and opens the sockets while our threads run, without telling hooks when it fails.
-// Everything that touches sockets or configuration therefore happens in the main thread, in between two packets, where it needs no
-// lock at all. An eventfd among Kea's "external sockets" ends the main thread's select() at once: the io_context alone would be
-// looked at only after the next packet or a second.
+// Kea's interface manager is not safe to use beside Kea: with multi-threading off it keeps the interface used last in a
+// cache without a lock (2.2 to 3.0), and a configuration closes and opens the sockets while our threads run, without
+// telling hooks when it fails. Everything that touches sockets or configuration therefore happens in the main thread,
+// in between two packets, where it needs no lock at all. An eventfd among Kea's "external sockets" ends the main
+// thread's select() at once: the io_context alone would be looked at only after the next packet or a second.
 #ifndef SUBNET_DELEG_MAIN_THREAD_H
 #define SUBNET_DELEG_MAIN_THREAD_H
 

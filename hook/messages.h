@@ -12,7 +12,8 @@ namespace subnet_deleg {
 #include "messages.def"
 #undef DELEG_MESSAGE
 
-/// Everything that the hook logs, C++ or Python, goes through this logger, so that Kea's `loggers` configuration can name it.
+/// Everything that the hook logs, C++ or Python, goes through this logger, so that Kea's `loggers` configuration can
+/// name it.
 extern isc::log::Logger logger;
 
 /// Debug messages are written at any debuglevel once the severity is DEBUG.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The filter that every packet of Kea's passes: does this DHCPv4 message carry option 220 (Subnet Allocation, RFC 6656)?
+// The filter that every packet of Kea's passes: does this DHCPv4 message carry option 220 (Subnet Allocation, RFC
+// 6656)?
 #ifndef SUBNET_DELEG_OPTION_SCAN_H
 #define SUBNET_DELEG_OPTION_SCAN_H
 
@@ -8,12 +9,12 @@
 
 namespace subnet_deleg {
 
-/// Look for option 220 in the wire bytes of a message: in the options field and, where option 52 says so, in `file` and `sname`
-/// (option overload, RFC 2132 9.3). Reads bytes rather than Kea's unpacked options, because Kea knows no overload, drops what is
-/// truncated, and has not unpacked anything when buffer4_receive is called.
+/// Look for option 220 in the wire bytes of a message: in the options field and, where option 52 says so, in `file` and
+/// `sname` (option overload, RFC 2132 9.3). Reads bytes rather than Kea's unpacked options, because Kea knows no
+/// overload, drops what is truncated, and has not unpacked anything when buffer4_receive is called.
 ///
-/// An option 220 whose length runs over the end counts as carried, so that a damaged one is never taken for ordinary DHCP.
-/// What follows another damaged option is not looked at, as Kea doesn't.
+/// An option 220 whose length runs over the end counts as carried, so that a damaged one is never taken for ordinary
+/// DHCP. What follows another damaged option is not looked at, as Kea doesn't.
 ///
 /// @param message the UDP payload
 /// @param length of the message, bytes

@@ -15,7 +15,8 @@
 namespace subnet_deleg {
 namespace {
 
-// Packets that may wait for Python: parameter queue-size. Python's settings check the range and refuse a configuration outside of it.
+// Packets that may wait for Python: parameter queue-size. Python's settings check the range and refuse a configuration
+// outside of it.
 constexpr int64_t DefaultQueueSize = 4096;
 
 // Seconds that Kea's shutdown or reload may be held up by our threads; a transaction under way needs milliseconds.
@@ -24,6 +25,7 @@ constexpr double StopPatience = 5.0;
 // All of this belongs to Kea's main thread.
 int64_t queue_size = DefaultQueueSize;
 uint32_t generation = 0;
+bool configured = false;
 bool started = false;
 
 isc::data::ConstElementPtr parameter(const isc::data::ConstElementPtr& parameters, const std::string& name,
@@ -35,8 +37,8 @@ isc::data::ConstElementPtr parameter(const isc::data::ConstElementPtr& parameter
     return value && value->getType() == type ? value : isc::data::ConstElementPtr();
 }
 
-/// Threads inherit the signal mask of their creator: with everything blocked here, Kea's signals stay with Kea's main thread, whose
-/// select() they interrupt.
+/// Threads inherit the signal mask of their creator: with everything blocked here, Kea's signals stay with Kea's main
+/// thread, whose select() they interrupt.
 class SignalsBlocked {
   public:
     SignalsBlocked() {
@@ -57,6 +59,7 @@ void startPython() {
     started = true;
     if (deleg_python_start(generation) != 1) {
         hook().queue.close();
+        hook().setServiceStatus(isc::data::Element::fromJSON(R"({"state": "failed"})"));
         LOG_ERROR(logger, SUBNET_DELEG_START_FAILED);
     }
 }
@@ -80,7 +83,11 @@ bool configureService(const isc::data::ConstElementPtr& parameters) {
     if (verdict == 0) {
         LOG_ERROR(logger, SUBNET_DELEG_REFUSED).arg(message.data());
     }
-    return verdict == 1;
+    configured = verdict == 1;
+    if (configured) {
+        LOG_INFO(logger, SUBNET_DELEG_LOADED).arg(SUBNET_DELEG_VERSION);
+    }
+    return configured;
 }
 
 void startService() {
@@ -104,6 +111,10 @@ void stopService() {
     flushReplies();  // what the last batch answered
     hook().main_thread.detach();
     hook().setServiceStatus({});
+    if (configured) {
+        configured = false;
+        LOG_INFO(logger, SUBNET_DELEG_UNLOADED);
+    }
 }
 
 }  // namespace subnet_deleg

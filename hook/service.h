@@ -11,8 +11,9 @@ namespace subnet_deleg {
 /// @return whether they are good
 bool configureService(const isc::data::ConstElementPtr& parameters);
 
-/// Begin a generation of the service, once Kea's configuration is complete. Packets are kept from now on; Python starts at the next
-/// turn of Kea's main loop, so that a mere check of the configuration (`kea-dhcp4 -T`) never starts it. Main thread only.
+/// Begin a generation of the service, once Kea's configuration is complete. Packets are kept from now on; Python starts
+/// at the next turn of Kea's main loop, so that a mere check of the configuration (`kea-dhcp4 -T`) never starts it.
+/// Main thread only.
 void startService();
 
 /// End the generation. Main thread only.

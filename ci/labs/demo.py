@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from tests.client.codec import Code, Type, Violation, insist
 from tests.client.endpoint import Endpoint, Passage
-from tests.client.rfc6656 import Client, Identity, Reply, Silence
+from tests.client.rfc6656 import Client, Identity, Patience, Reply, Silence
 
 from ci.labs.lab import Lab, LabError
 
@@ -107,7 +107,11 @@ class Demo:
     def release(self, held: Reply) -> None:
         self.client.release(held.server, *(block.bare() for block in held.blocks))
         self.expect_state(held.blocks[0].network, "quarantined", "free")
-        insist(not self.client.listing(held.server), "RFC 6656 6.2", "the subnet is listed after its release")
+        insist(
+            not self.client.listing(held.server, Patience(LISTEN, 1)),
+            "RFC 6656 6.2",
+            "the subnet is listed after its release",
+        )
 
     # -- what is seen
 

@@ -18,7 +18,7 @@ def exists(netns: str) -> bool:
 def add(netns: str) -> None:
     """Make a namespace with its loopback up."""
     run("ip", "netns", "add", netns)
-    run("ip", "-n", netns, "link", "set", "lo", "up")
+    _ip(netns, "link", "set", "lo", "up")
 
 
 def delete(netns: str) -> None:
@@ -34,23 +34,27 @@ def cable(one: str, other: str) -> None:
 
 def bridge(netns: str, *members: str) -> None:
     """Join namespaces on one link by a bridge that stands in the namespace `netns`."""
-    run("ip", "-n", netns, "link", "add", "br0", "type", "bridge")
-    run("ip", "-n", netns, "link", "set", "br0", "up")
+    _ip(netns, "link", "add", "br0", "type", "bridge")
+    _ip(netns, "link", "set", "br0", "up")
     for number, member in enumerate(members):
         port = f"port{number}"
         run("ip", "link", "add", port, "netns", netns, "type", "veth", "peer", "name", INTERFACE, "netns", member)
-        run("ip", "-n", netns, "link", "set", port, "master", "br0", "up")
+        _ip(netns, "link", "set", port, "master", "br0", "up")
 
 
 def address(netns: str, value: IPv4Interface) -> None:
     """Give eth0 an address and bring it up."""
-    run("ip", "-n", netns, "address", "add", str(value), "broadcast", "+", "dev", INTERFACE)
-    run("ip", "-n", netns, "link", "set", INTERFACE, "up")
+    _ip(netns, "address", "add", str(value), "broadcast", "+", "dev", INTERFACE)
+    _ip(netns, "link", "set", INTERFACE, "up")
 
 
 def inside(netns: str) -> list[str]:
     """What to put before a command so that it runs in a namespace, under the same pid.
 
-    nsenter rather than `ip netns exec`: that one remounts /sys, which a chroot does not allow.
+    nsenter rather than `ip netns exec` or `ip -n`: those remount /sys, which they can't in a chroot.
     """
     return ["nsenter", f"--net=/run/netns/{netns}", "--"]
+
+
+def _ip(netns: str, *arguments: str) -> None:
+    run(*inside(netns), "ip", *arguments)

@@ -44,6 +44,8 @@ from kea_subnet_deleg.wire import (
 
 BLOCKS_PER_SUBOPTION: Final = 36
 """Blocks that fit a Subnet-Information of 255 octets without statistics."""
+LONGEST_IDENTITY: Final = 255
+"""Octets of a client identifier that the ledger keeps; more take two options 61 (RFC 3396), and no client does that."""
 _BLOCK_SIZE: Final = 7
 _SUBOPTION_HEADER: Final = 3
 _NO_USAGE: Final = Usage()
@@ -158,6 +160,9 @@ class Delegating:
             allocation = SubnetAllocation.decode(message.subnet_allocation_parts)
         except (MalformedMessage, MalformedOption) as error:
             self._malformed(packet, str(error))
+            return None
+        if len(message.client_identifier) > LONGEST_IDENTITY:
+            self._malformed(packet, f"a client identifier of {len(message.client_identifier)} octets")
             return None
         operation: Operation | None = None
         if message.op == BOOTREQUEST:

@@ -183,13 +183,13 @@ class Client:
         insist(reply.type is Type.ACK, "RFC 6656 4.4", f"{reply.type.name} for {offers[0].allocation}")
         return reply
 
-    def listing(self, server: IPv4Address) -> list[Block]:
+    def listing(self, server: IPv4Address, patience: Patience | None = None) -> list[Block]:
         """Everything that `server` says this client holds, page by page (RFC 6656 6); nothing where it is silent."""
         held: list[Block] = []
         last: tuple[Information, ...] = ()
         while True:
             query = self.build(Type.DISCOVER, Allocation((Request(0, information=True),), last))
-            replies = self.exchange(query, want=1, to=[server])
+            replies = self.exchange(query, want=1, to=[server], patience=patience)
             if not replies:
                 insist(not held, "RFC 6656 6.4", f"no page after {last}")
                 return held
@@ -289,6 +289,8 @@ def _next(mailbox: Mailbox, deadline: float) -> Datagram | None:
 
 def _accept(query: Message, datagram: Datagram, started: float, replies: dict[IPv4Address, Reply]) -> None:
     message = decode(datagram.data)
+    if query.type is Type.REQUEST and message.type is Type.OFFER:
+        return  # of a server that was slower than the one chosen: discarded (RFC 2131 figure 5)
     judge(query, message, len(datagram.data), datagram.source)
     reply = Reply(message, datagram.data, datagram.source[0], datagram.received - started)
     earlier = replies.setdefault(reply.server, reply)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MPL-2.0
+"""A throw-away PostgreSQL cluster for the session, and a ledger of its own for each test that asks for one."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final, LiteralString, Self
+
+import psycopg
+import pytest
+
+from ci.labs.cluster import Cluster
+from kea_subnet_deleg.ledger import Admin, Ledger
+from kea_subnet_deleg.ledger._files import schema_sql
+
+TEMPLATE: Final = "ledger_template"
+TIMEOUT: Final = 30.0  # seconds a statement may take before a test fails rather than hangs
+
+_numbers = itertools.count(1)
+
+
+class Database:
+    """One database with a ledger. A context manager: on exit, every connection it handed out is closed."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self._ledgers: list[Ledger] = []
+        self._connections: list[psycopg.Connection[Any]] = []
+        self._superuser: psycopg.Connection[Any] | None = None
+
+    def dsn(self, user: str = "postgres") -> str:
+        return self.cluster.dsn(self.name, user)
+
+    def connect(self, user: str = "postgres") -> psycopg.Connection[Any]:
+        """Open a connection in autocommit mode."""
+        connection = psycopg.connect(self.dsn(user), autocommit=True)
+        self._connections.append(connection)
+        return connection
+
+    def ledger(self, user: str = "kea_deleg_hook") -> Ledger:
+        """Open the ledger as a server does."""
+        ledger = Ledger(self.dsn(user), TIMEOUT)
+        ledger.connect()
+        self._ledgers.append(ledger)
+        return ledger
+
+    def admin(self) -> Admin:
+        """Open the ledger as an operator does; the caller closes it."""
+        return Admin(self.dsn("kea_deleg_admin"))
+
+    def sql(self, statement: LiteralString, *parameters: object) -> list[Any]:
+        """Run one statement as the superuser and return its rows, none where it has none."""
+        if self._superuser is None:
+            self._superuser = self.connect()
+        cursor = self._superuser.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def pool(self, prefix: str, max_lease: int | None = None, space: int = 0) -> None:
+        self.sql("select deleg.pool_add(%s, %s, %s, %s)", space, IPv4Network(prefix), prefix, max_lease)
+
+    def violations(self) -> list[tuple[str, int, str, str]]:
+        return self.sql("select invariant, space, prefix::text, detail from deleg.ledger_check() order by 1, 2, 3")
+
+    def blocks(self) -> dict[str, str]:
+        """Return the state of each block of space 0 by its prefix, in address order."""
+        return dict(self.sql("select prefix::text, state::text from deleg.blocks where space = 0 order by prefix"))
+
+    def deadlocks(self) -> int:
+        """Return the deadlocks PostgreSQL has seen in this database."""
+        self.sql("select pg_stat_force_next_flush()")
+        return int(self.sql("select deadlocks from pg_stat_database where datname = current_database()")[0][0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for ledger in self._ledgers:
+            ledger.close()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        self._superuser = None
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster whose files need not survive a crash; the tests of durability start one of their own."""
+    with running_cluster() as (cluster, _):
+        cluster.execute("postgres", "alter system set fsync = off", "select pg_reload_conf()")
+        make_template(cluster)
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[Database]:
+    """An empty ledger for one test."""
+    yield from fresh_database(cluster)
+
+
+@pytest.fixture(scope="module")
+def module_database(cluster: Cluster) -> Iterator[Database]:
+    """An empty ledger for the tests of a module."""
+    yield from fresh_database(cluster)
+
+
+def fresh_database(cluster: Cluster) -> Iterator[Database]:
+    """Yield a database cloned from the template and drop it."""
+    name = f"ledger_{next(_numbers)}"
+    cluster.execute("postgres", f"create database {name} template {TEMPLATE}")
+    with Database(cluster, name) as database:
+        yield database
+    cluster.execute("postgres", f"drop database {name} with (force)")
+
+
+def make_template(cluster: Cluster) -> None:
+    """Make the database that every ledger is cloned from."""
+    cluster.execute("postgres", f"create database {TEMPLATE}")
+    with psycopg.connect(cluster.dsn(TEMPLATE), autocommit=True) as connection, connection.transaction():
+        connection.execute(schema_sql())
+
+
+@pytest.fixture(scope="session")
+def empty_cluster() -> Iterator[Cluster]:
+    """A cluster without a ledger and without its roles, as an operator finds one."""
+    with running_cluster() as (cluster, _):
+        yield cluster
+
+
+class running_cluster:  # noqa: N801  # a context manager
+    """A new cluster and its server process; everything of it is gone afterwards."""
+
+    def __enter__(self) -> tuple[Cluster, Any]:
+        # Not under pytest's own directory: PostgreSQL's account must get there, and a socket's path has 107 octets at most.
+        self._folder = Path(tempfile.mkdtemp(prefix="ksd-pg-"))
+        self._folder.chmod(0o755)
+        cluster = Cluster(self._folder / "c")
+        cluster.create()
+        self.process = cluster.start()
+        cluster.wait(self.process)
+        return cluster, self.process
+
+    def __exit__(self, *_: object) -> None:
+        Cluster.stop(self.process)
+        shutil.rmtree(self._folder)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What ci/lab and ci/demo promise: one JSON object, labs side by side, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.endpoint import Endpoint
+from tests.client.rfc6656 import Client, Identity
+
+ROOT = Path(__file__).parents[2]
+ROOT_OF_LABS = Path("/tmp")  # noqa: S108  # as the script says
+NAMES = [f"cli{os.getpid()}{letter}" for letter in "ab"]
+SERVER_FIELDS = {"name", "netns", "address", "interface", "ledger", "control_socket", "config", "pid", "log"}
+
+
+def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ROOT / "ci/lab", *arguments], capture_output=True, text=True, check=False)
+
+
+def namespaces() -> set[str]:
+    return {path.name for path in Path("/run/netns").glob("*")}
+
+
+def remains(name: str) -> list[str]:
+    """What there is of a lab: its directory, namespaces and processes."""
+    directory = ROOT_OF_LABS / f"ksd-{name}"
+    found = [str(directory)] if directory.exists() else []
+    found += [netns for netns in namespaces() if netns.startswith(f"ksd-{name}")]
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = command.read_bytes()
+        except OSError:
+            continue
+        if f"{directory}/".encode() in text:
+            found.append(text.replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.fixture
+def names() -> Iterator[list[str]]:
+    """Two names for labs, which are ended whatever the test does."""
+    yield NAMES
+    for name in NAMES:
+        lab("down", "--name", name)
+
+
+def acquired(place: dict[str, Any]) -> str:
+    """Acquire a /24 from a lab by what `ci/lab up` prints alone."""
+    client = place["clients"][0]
+    servers = [IPv4Address(server["address"]) for server in place["servers"]]
+    with Endpoint.relay(client["netns"], client["interface"], IPv4Address(client["address"])) as endpoint:
+        return str(Client(endpoint, Identity.fresh(), servers).acquire(24).blocks[0].network)
+
+
+def test_two_labs_stand_side_by_side_and_down_ends_one(names: list[str]) -> None:
+    one = lab("up", "single", "--name", names[0], "--pool", "10.1.0.0/16", "10.2.0.0/16")
+    two = lab("up", "shared", "--name", names[1], "--parameters", '{"lease-time": 3600}')
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    first, second = json.loads(one.stdout), json.loads(two.stdout)
+    assert [(place["topology"], len(place["servers"])) for place in (first, second)] == [("single", 1), ("shared", 2)]
+    for place in (first, second):
+        assert {"topology", "lab", "ledgers", "servers", "clients"} == set(place)
+        assert all(set(server) == SERVER_FIELDS for server in place["servers"])
+    assert acquired(first).startswith("10.1.")
+    assert acquired(second).startswith("10.64.")
+    assert lab("down", "--name", names[0]).returncode == 0
+    assert not remains(names[0])
+    assert acquired(second).startswith("10.64.")
+    assert lab("down", "--name", names[1]).returncode == 0
+    assert not remains(names[1])
+
+
+def test_a_lab_that_cannot_serve_says_why_and_leaves_nothing(names: list[str]) -> None:
+    done = lab("up", "single", "--name", names[0], "--parameters", '{"no-such-parameter": 1}')
+    assert done.returncode == 1
+    assert not done.stdout
+    assert "no-such-parameter" in done.stderr
+    assert not remains(names[0])
+
+
+def test_down_without_a_lab_is_no_error(names: list[str]) -> None:
+    done = lab("down", "--name", names[0])
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
+    demo = subprocess.Popen([ROOT / "ci/demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    name = f"demo-{demo.pid}"
+    deadline = time.monotonic() + 30
+    while len([netns for netns in namespaces() if netns.startswith(f"ksd-{name}")]) < 4:
+        assert time.monotonic() < deadline, "the demo made no namespaces"
+        assert demo.poll() is None, "the demo ended early"
+        time.sleep(0.01)
+    demo.send_signal(number)
+    assert demo.wait(timeout=60) == 130
+    assert not remains(name)
