@@ -13,7 +13,9 @@ import typer
 
 from kea_subnet_deleg import __version__
 from kea_subnet_deleg.cli.output import print_json, print_rows
-from kea_subnet_deleg.ledger import Admin, LedgerError, Pool
+from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
+from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
+from kea_subnet_deleg.runtime.policies import known_policies
 
 app = typer.Typer(
     help="Look after the subnet ledger that Kea servers with libdhcp_subnet_deleg.so share.",
@@ -23,10 +25,18 @@ app = typer.Typer(
 )
 ledger = typer.Typer(help="Create and check the ledger.", no_args_is_help=True)
 pool = typer.Typer(help="The address space that subnets are leased from.", no_args_is_help=True)
+space = typer.Typer(help="Address spaces (VRFs, tenants), which may overlap.", no_args_is_help=True)
 lease = typer.Typer(help="The subnets that are held.", no_args_is_help=True)
 hook = typer.Typer(help="The hook library.", no_args_is_help=True)
 config = typer.Typer(help="The hook's parameters.", no_args_is_help=True)
-for name, group in (("ledger", ledger), ("pool", pool), ("lease", lease), ("hook", hook), ("config", config)):
+for name, group in (
+    ("ledger", ledger),
+    ("space", space),
+    ("pool", pool),
+    ("lease", lease),
+    ("hook", hook),
+    ("config", config),
+):
     app.add_typer(group, name=name)
 
 Dsn = Annotated[
@@ -39,11 +49,15 @@ Dsn = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _prefix(text: str) -> IPv4Network:
+def _network(text: str) -> IPv4Network:
     try:
-        network = IPv4Network(text)
+        return IPv4Network(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}; an IPv4 prefix such as 10.64.0.0/10 is needed") from None
+
+
+def _prefix(text: str) -> IPv4Network:
+    network = _network(text)
     if not 1 <= network.prefixlen <= 30:
         raise typer.BadParameter(f"{text}: the prefix length must be 1 to 30")
     return network
@@ -98,22 +112,112 @@ def ledger_check(dsn: Dsn = "", as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@pool.command("add")
-def pool_add(
-    prefix: Prefix,
-    pool_name: Annotated[str, typer.Option("--name", help="A name for it. Default: the prefix.")] = "",
-    max_lease_time: Annotated[
-        int | None, typer.Option(min=1, max=4294967295, help="Longest lease in seconds. Default: no limit.")
+Space = Annotated[str, typer.Option("--space", help="Address space (VRF, tenant).")]
+Length = Annotated[int | None, typer.Option(min=1, max=30)]
+
+
+def _client_id(text: str) -> bytes:
+    try:
+        octets = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        octets = b""
+    if not 1 <= len(octets) <= 255:
+        raise typer.BadParameter(
+            f"{text}: a client identifier is 1 to 255 octets in hexadecimal, e.g. 01:02:00:5e:00:53:01"
+        )
+    return octets
+
+
+ClientId = Annotated[list[bytes] | None, typer.Option(parser=_client_id, metavar="HEX")]
+
+
+@space.command("add")
+def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn = "", as_json: Json = False) -> None:
+    """Add an address space. Prefixes may overlap those of other spaces."""
+    with Admin(dsn) as admin:
+        admin.space_add(name)
+    if as_json:
+        print_json({"space": name})
+    else:
+        sys.stdout.write(f"added space {name}\n")
+
+
+@space.command("select")
+def space_select(
+    name: Annotated[str, typer.Argument(help="The space.")],
+    vss: Annotated[
+        str | None, typer.Option(help="VPN name, or VPN-ID as 14 hex digits (option 82.151 or 221).")
+    ] = None,
+    network: Annotated[
+        IPv4Network | None,
+        typer.Option(parser=_network, metavar="CIDR", help="Where the relay is (giaddr, 82.5, 118)."),
+    ] = None,
+    client_id: Annotated[
+        bytes | None, typer.Option(parser=_client_id, metavar="HEX", help="The client identifier of a lessee.")
     ] = None,
     dsn: Dsn = "",
     as_json: Json = False,
 ) -> None:
-    """Enter a pool; servers lease from it at once."""
-    new = Pool(prefix, pool_name or str(prefix), max_lease_time)
+    """Say by what requests are known to belong to a space: by one of a VSS, a relay's network, a lessee."""
+    if sum(value is not None for value in (vss, network, client_id)) != 1:
+        _fail("exactly one of --vss, --network and --client-id is needed")
+    with Admin(dsn) as admin:
+        admin.space_select(name, Selector(0, vss, network, client_id))
+    if as_json:
+        print_json({"space": name, "vss": vss, "network": network, "client_id": client_id})
+    else:
+        sys.stdout.write(f"space {name} is selected by {vss or network or (client_id or b'').hex(':')}\n")
+
+
+@space.command("list")
+def space_list(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Show the spaces and what selects them."""
+    with Admin(dsn) as admin:
+        rows = admin.spaces()
+    print_rows(rows, ("space", "vss", "network", "client_id"), as_json, "no spaces")
+
+
+@pool.command("add")
+def pool_add(
+    prefix: Prefix,
+    pool_name: Annotated[str, typer.Option("--name", help="The pool it joins.")] = DEFAULT_POOL_NAME,
+    max_lease_time: Annotated[
+        int | None,
+        typer.Option(min=1, max=4294967295, help="Longest lease of this prefix in seconds. Default: no limit."),
+    ] = None,
+    space_name: Space = DEFAULT_SPACE_NAME,
+    tag: Annotated[list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Policy of the pool. Default: the server's.")] = None,
+    default_prefix_length: Length = None,
+    min_prefix_length: Length = None,
+    max_prefix_length: Length = None,
+    lease_time: Annotated[
+        int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")
+    ] = None,
+    reserve: Annotated[int | None, typer.Option(min=0, help="Free addresses that only members may have.")] = None,
+    member: ClientId = None,
+    dsn: Dsn = "",
+    as_json: Json = False,
+) -> None:
+    """Enter address space; servers lease from it within seconds. Options about the pool hold for all of it from then on."""
+    if policy is not None and policy not in known_policies():
+        _fail(f'policy: "{policy}": no such policy; allowed are {", ".join(sorted(known_policies()))}')
+    given = {
+        "tags": tag,
+        "policy": policy,
+        "default_length": default_prefix_length,
+        "largest_length": min_prefix_length,
+        "smallest_length": max_prefix_length,
+        "lease_time": lease_time,
+        "reserve": reserve,
+        "members": None if member is None else [f"\\x{octets.hex()}" for octets in member],
+    }
+    terms = {key: value for key, value in given.items() if value is not None}
+    new = Pool(prefix, pool_name, max_lease_time, space_name, terms)
     with Admin(dsn) as admin:
         admin.pool_add(new)
     if as_json:
-        print_json({"origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time})
+        print_json({"space": space_name, "origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time})
     else:
         sys.stdout.write(f"added {prefix}\n")
 
@@ -125,17 +229,17 @@ def pool_list(dsn: Dsn = "", as_json: Json = False) -> None:
         rows = admin.pools()
     print_rows(
         rows,
-        ("space", "pool", "origin", "size", "free", "leased", "free_by_prefix_length", "closing"),
+        ("space", "pool", "origin", "size", "free", "leased", "free_by_prefix_length", "tags", "closing"),
         as_json,
         "no pools",
     )
 
 
 @pool.command("remove")
-def pool_remove(prefix: Prefix, dsn: Dsn = "", as_json: Json = False) -> None:
+def pool_remove(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
     """Stop leasing from a pool. What is held of it is asked back at each renewal, and the pool goes when nothing is."""
     with Admin(dsn) as admin:
-        held = admin.pool_remove(prefix)
+        held = admin.pool_remove(prefix, space_name)
     if as_json:
         print_json({"origin": prefix, "removed": held == 0, "blocks_held": held})
     elif held:
@@ -166,16 +270,33 @@ def lease_list(dsn: Dsn = "", as_json: Json = False) -> None:
 
 
 @lease.command("deprecate")
-def lease_deprecate(prefix: Prefix, dsn: Dsn = "", as_json: Json = False) -> None:
+def lease_deprecate(
+    prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False
+) -> None:
     """Ask the holder, at its next renewal, to give a subnet up (RFC 6656, flag d)."""
     with Admin(dsn) as admin:
-        done = admin.lease_deprecate(prefix)
+        done = admin.lease_deprecate(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased, or was asked back already; see `lease list`")
     if as_json:
         print_json({"subnet": prefix, "draining": True})
     else:
         sys.stdout.write(f"{prefix} will be asked back at its next renewal\n")
+
+
+@lease.command("takeback")
+def lease_takeback(
+    prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False
+) -> None:
+    """Ask the holder now to give a subnet up: it is told to renew (FORCERENEW), and the renewal is answered with flag d."""
+    with Admin(dsn) as admin:
+        done = admin.lease_takeback(prefix, space_name)
+    if not done:
+        _fail(f"{prefix} is not leased; see `lease list`")
+    if as_json:
+        print_json({"subnet": prefix, "draining": True, "takeback": True})
+    else:
+        sys.stdout.write(f"the holder of {prefix} is being told to renew, and will be asked for it\n")
 
 
 @hook.command("path")

@@ -6,11 +6,14 @@ atomic in schema.sql, the invariants in both.
 """
 
 from kea_subnet_deleg.ledger.admin import Admin, Pool, Violation
-from kea_subnet_deleg.ledger.ledger import Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.directory import Directory, PoolTerms, Selector
+from kea_subnet_deleg.ledger.ledger import ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
 from kea_subnet_deleg.ledger.operations import (
     Accept,
+    Contact,
     Granted,
     Listing,
+    Note,
     Offer,
     Operation,
     OperationFailed,
@@ -26,21 +29,27 @@ from kea_subnet_deleg.ledger.operations import (
 __all__ = [
     "Accept",
     "Admin",
+    "Contact",
+    "Directory",
+    "ForceRenew",
     "Granted",
     "Ledger",
     "LedgerError",
     "LedgerUnavailable",
     "Listing",
+    "Note",
     "Offer",
     "Operation",
     "OperationFailed",
     "Outcome",
     "Pool",
+    "PoolTerms",
     "Reclaim",
     "Release",
     "Renew",
     "Renewal",
     "Result",
+    "Selector",
     "Size",
     "Swept",
     "Violation",

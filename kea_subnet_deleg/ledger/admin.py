@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any, Self
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from kea_subnet_deleg.ledger._files import QUERIES, schema_sql
+from kea_subnet_deleg.ledger.directory import Selector
 from kea_subnet_deleg.ledger.ledger import LedgerError, LedgerUnavailable, describe
 
-DEFAULT_SPACE = 0
+DEFAULT_SPACE_NAME = "default"
+DEFAULT_POOL_NAME = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,16 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool as the administrator enters it (seed [0093-94]). `max_lease` in seconds, None for unlimited."""
+    """Address space as the administrator enters it (seed [0093-94]), and on which terms the pool it joins is leased.
+
+    `max_lease` in seconds, None for unlimited. `terms`: columns of deleg.pools; they replace what the pool had.
+    """
 
     prefix: IPv4Network
-    name: str
+    name: str = DEFAULT_POOL_NAME
     max_lease: int | None = None
-    space: int = DEFAULT_SPACE
+    space: str = DEFAULT_SPACE_NAME
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Admin:
@@ -66,23 +73,54 @@ class Admin:
                 self._connection.execute(schema_sql())
         return True
 
+    def space_add(self, name: str) -> None:
+        """Add an address space. Raises LedgerError where there is one of that name."""
+        with _errors():
+            self._rows("space_add", name=name)
+
+    def space_select(self, name: str, selector: Selector) -> None:
+        """Say by what requests are known to belong to a space. Raises LedgerError where there is no such space."""
+        with _errors():
+            self._rows(
+                "space_select", name=name, vss=selector.vss, network=selector.network, identity=selector.identity
+            )
+
+    def spaces(self) -> list[dict[str, Any]]:
+        """Return the spaces and what selects them, a row for each selector."""
+        with _errors():
+            return self._rows("spaces")
+
     def pool_add(self, pool: Pool) -> None:
-        """Enter a pool. Raises LedgerError where it overlaps one that is there."""
+        """Enter address space. Raises LedgerError where it overlaps what is there, or its terms can't be."""
         with _errors():
             try:
-                self._rows("pool_add", space=pool.space, prefix=pool.prefix, name=pool.name, max_lease=pool.max_lease)
+                self._rows(
+                    "pool_add",
+                    space=pool.space,
+                    prefix=pool.prefix,
+                    name=pool.name,
+                    max_lease=pool.max_lease,
+                    terms=Jsonb(dict(pool.terms)),
+                )
             except (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation):
-                raise LedgerError(f"{pool.prefix} overlaps a pool that is already there; see `pool list`") from None
+                raise LedgerError(
+                    f"{pool.prefix} overlaps a pool that is already there in space {pool.space}; see `pool list`"
+                ) from None
 
-    def pool_remove(self, prefix: IPv4Network, space: int = DEFAULT_SPACE) -> int:
-        """Stop leasing from a pool; it goes when nothing of it is held. Returns how many blocks are. Raises LedgerError."""
+    def pool_remove(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> int:
+        """Stop leasing from an origin; it goes when nothing of it is held. Returns how many blocks are. Raises LedgerError."""
         with _errors():
             return int(self._rows("pool_remove", space=space, prefix=prefix)[0]["pool_remove"])
 
-    def lease_deprecate(self, prefix: IPv4Network, space: int = DEFAULT_SPACE) -> bool:
+    def lease_deprecate(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> bool:
         """Ask the holder for a block back at its next renewal (RFC 6656 flag d). False: no such lease."""
         with _errors():
             return bool(self._rows("lease_deprecate", space=space, prefix=prefix)[0]["lease_deprecate"])
+
+    def lease_takeback(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> bool:
+        """Ask the holder for a block back now, by FORCERENEW (RFC 6656 section 5.4). False: no such lease."""
+        with _errors():
+            return bool(self._rows("lease_takeback", space=space, prefix=prefix)[0]["lease_takeback"])
 
     def pools(self) -> list[dict[str, Any]]:
         """Return report.pools."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,8 @@ from psycopg import conninfo
 from psycopg.types.json import Jsonb
 
 from kea_subnet_deleg.ledger._files import QUERIES
-from kea_subnet_deleg.ledger.operations import Operation, OperationFailed, Outcome, batch_to_json
+from kea_subnet_deleg.ledger.directory import Directory
+from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_json
 
 SCHEMA_VERSION: Final = 1
 """The schema this version of the package works with."""
@@ -49,6 +50,21 @@ class Swept(NamedTuple):
     leases: int
     quarantines: int
     origins_removed: int
+
+
+class ForceRenew(NamedTuple):
+    """A FORCERENEW to send: to whom and where, what it can be checked by, which server it is from, and which blocks to renew."""
+
+    identity: bytes
+    address: int
+    port: int
+    relayed: bool
+    hardware: bytes
+    nonce: bytes | None
+    replay: int
+    server: int
+    blocks: tuple[Granted, ...]
+    attempt: int
 
 
 def check_dsn(dsn: str) -> str | None:
@@ -179,9 +195,58 @@ class Ledger:
         """
         return self._checked("totals")
 
-    def free_by_length(self) -> list[tuple[int, int, int]]:
-        """Return space, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""
+    def free_by_length(self) -> list[tuple[int, int, int, int]]:
+        """Return space, pool, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""
         return self._checked("free_by_length")
+
+    def directory(self) -> Directory:
+        """Return spaces, pools and servers. Raises LedgerUnavailable, LedgerError."""
+        return Directory.from_json(self._checked("directory")[0][0])
+
+    def takeback_least_used(self, space: int, pools: Sequence[int], addresses: int, limit: int, grace: int) -> int:
+        """Have the least used leases of some pools renewed at once, `addresses` of them, `limit` leases at most.
+
+        Those renewed within the last `grace` seconds are spared. Returns how many were chosen. Raises LedgerUnavailable, LedgerError.
+        """
+        rows = self._checked(
+            "takeback_least_used", space=space, pools=list(pools), addresses=addresses, limit=limit, grace=grace
+        )
+        return int(rows[0][0])
+
+    def takeback_due(
+        self, own: Iterable[int], keyed: Iterable[bytes], unauthenticated: bool, limit: int, attempts: int, delay: float
+    ) -> list[ForceRenew]:
+        """Return the FORCERENEWs that are due and that a server with the addresses `own` is to send, and note that it does.
+
+        `keyed`: lessees with a key of their own; `unauthenticated`: send also to those that can't check the sender. Each is due again
+        after `delay` seconds, then twice that, until `attempts` were made.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        rows = self._checked(
+            "takeback_due",
+            own=[str(IPv4Address(address)) for address in own],
+            keyed=[identity.hex() for identity in keyed],
+            unauthenticated=unauthenticated,
+            limit=limit,
+            attempts=attempts,
+            delay=delay,
+        )
+        return [
+            ForceRenew(
+                identity,
+                int(IPv4Address(address)),
+                port,
+                relayed,
+                hardware,
+                nonce,
+                replay,
+                int(IPv4Address(server)),
+                tuple(Granted(*block) for block in blocks),
+                attempt,
+            )
+            for identity, address, port, relayed, hardware, nonce, replay, server, blocks, attempt in rows
+        ]
 
     def _checked(self, query: str, **parameters: object) -> list[Any]:
         try:

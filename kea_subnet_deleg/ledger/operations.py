@@ -22,7 +22,8 @@ class Size(NamedTuple):
 
     `slot`: which Subnet-Request of the message it answers. `wanted` and `longest`: prefix lengths, the one to give and the
     longest (smallest block) that may be given instead where nothing of that size is free. `reason` and `detail` are for the
-    event log: why, and the numbers it was decided by.
+    event log: why, and the numbers it was decided by; `push` true among them sets flag s in the offer. `named`: the block (CIDR) that
+    the client would like, taken if it is free.
     """
 
     slot: int
@@ -30,7 +31,8 @@ class Size(NamedTuple):
     longest: int
     hierarchical: bool
     reason: str
-    detail: Mapping[str, float | str] | None = None
+    detail: Mapping[str, float | str | bool] | None = None
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,48 +48,88 @@ class Operation:
         return {"space": self.space, "identity": self.identity.hex(), "xid": self.xid}
 
 
-@dataclass(frozen=True, slots=True)
-class Offer(Operation):
-    """Hold blocks for a DISCOVER. `lease_time` and `hold` in seconds; `address`: where the client speaks from."""
+class Contact(NamedTuple):
+    """Where a client was answered: address (host-order integer), port, whether as a relay (giaddr), hardware type and address.
+
+    `nonce`: 16 octets to agree on for FORCERENEW if there are none yet, None where the client can't use one (RFC 6704).
+    """
 
     address: int
+    port: int
+    relayed: bool
+    hardware: bytes
+    nonce: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contact as deleg._contact() reads it."""
+        return {
+            "address": _address(self.address),
+            "port": self.port,
+            "relayed": self.relayed,
+            "hardware": self.hardware.hex(),
+            "nonce": None if self.nonce is None else self.nonce.hex(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Offer(Operation):
+    """Hold blocks for a DISCOVER.
+
+    `lease_time`: the server's default; `asked`: what the client asked for, within limits, or None; `hold`: all in seconds. `pools`: the
+    pools in question, by number. `max_blocks`, `max_addresses`: what one lessee may hold at most.
+    """
+
     server: int
     lease_time: int
+    asked: int | None
     hold: int
+    pools: tuple[int, ...]
+    max_blocks: int | None
+    max_addresses: int | None
     sizes: tuple[Size, ...]
 
     def to_json(self) -> dict[str, Any]:
         return Operation.to_json(self) | {
             "op": "offer",
-            "address": _address(self.address),
             "server": _address(self.server),
             "lease_time": self.lease_time,
+            "asked": self.asked,
             "hold": self.hold,
+            "pools": self.pools,
+            "max_blocks": self.max_blocks,
+            "max_addresses": self.max_addresses,
             "sizes": self.sizes,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Accept(Operation):
-    """Lease the blocks that a REQUEST to us names, each with its flag h: changed by so much as that, it was not offered."""
+    """Lease the blocks that a REQUEST to us names, each with flags h and s: changed by so much as that, it was not offered."""
 
     server: int
-    blocks: tuple[tuple[IPv4Network, bool], ...]
+    contact: Contact
+    blocks: tuple[tuple[IPv4Network, bool, bool], ...]
 
     def to_json(self) -> dict[str, Any]:
-        blocks = [(str(block), hierarchical) for block, hierarchical in self.blocks]
-        return Operation.to_json(self) | {"op": "accept", "server": _address(self.server), "blocks": blocks}
+        blocks = [(str(block), hierarchical, more) for block, hierarchical, more in self.blocks]
+        return Operation.to_json(self) | {
+            "op": "accept",
+            "server": _address(self.server),
+            "contact": self.contact.to_json(),
+            "blocks": blocks,
+        }
 
 
 class Renewal(NamedTuple):
     """One block (CIDR) of a renewal and the policy's verdict on it: "full", "deprecate" or "refuse".
 
-    `lease_time` in seconds; the three counts in addresses, None where the client reported none.
+    `asked`: the lease time in seconds that the client asked for, within limits, or None; the three counts in addresses, None where the
+    client reported none.
     """
 
     block: str
     verdict: str
-    lease_time: int
+    asked: int | None
     high_water: int | None
     in_use: int | None
     unusable: int | None
@@ -97,9 +139,14 @@ class Renewal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Operation):
-    """Renew what a REQUEST without server identifier names. `quarantine`: seconds a refused block is held back."""
+    """Renew what a REQUEST without server identifier names.
+
+    `lease_time`: the server's default; `quarantine`: how long a refused block is held back; both in seconds.
+    """
 
     server: int
+    contact: Contact
+    lease_time: int
     quarantine: int
     blocks: tuple[Renewal, ...]
 
@@ -107,6 +154,8 @@ class Renew(Operation):
         return Operation.to_json(self) | {
             "op": "renew",
             "server": _address(self.server),
+            "contact": self.contact.to_json(),
+            "lease_time": self.lease_time,
             "quarantine": self.quarantine,
             "blocks": self.blocks,
         }
@@ -155,10 +204,24 @@ class Listing(Operation):
         return Operation.to_json(self) | {"op": "list", "after": after, "limit": self.limit}
 
 
+@dataclass(frozen=True, slots=True)
+class Note(Operation):
+    """Record a decision that leaves the client without an answer: its kind, reason, and the numbers it was made from."""
+
+    kind: str
+    reason: str
+    detail: Mapping[str, float | str | bool] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return Operation.to_json(self) | {"op": "note", "kind": self.kind, "reason": self.reason, "detail": self.detail}
+
+
 class Result(enum.Enum):
-    """What came of an operation. NOTHING: nothing to say and nothing changed."""
+    """What came of an operation. NOTHING: nothing to say and nothing changed. LIMITED: the client holds all it may already."""
 
     NOTHING = "nothing"
+    LIMITED = "limited"
+    EXHAUSTED = "exhausted"
     OFFERED = "offered"
     ACKNOWLEDGED = "acknowledged"
     REFUSED = "refused"
@@ -183,12 +246,18 @@ class Granted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one operation. `lease_time` in seconds; `more`: a listing goes on behind its last block."""
+    """What came of one operation.
+
+    `lease_time` in seconds; `more`: a listing goes on behind its last block, or there is more on offer (flag s in both); `nonce`: that
+    agreed on with this client, where it asked for one; `held`: addresses that it holds now, offers included.
+    """
 
     result: Result
     lease_time: int | None = None
     blocks: tuple[Granted, ...] = ()
     more: bool = False
+    nonce: bytes | None = None
+    held: int = 0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
@@ -198,6 +267,8 @@ class Outcome:
             value.get("lease_time"),
             tuple(Granted(*block) for block in value.get("blocks", ())),
             value.get("more", False),
+            bytes.fromhex(value["nonce"]) if value.get("nonce") else None,
+            value.get("held", 0),
         )
 
 

@@ -18,8 +18,21 @@ select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s);
 select space, identity, held, used from deleg.totals();
 
 -- free_by_length --
--- Per space: free blocks by prefix length
-select space, prefix_length, blocks from deleg.free_by_length();
+-- Per space and pool: free blocks by prefix length
+select space, pool, prefix_length, blocks from deleg.free_by_length();
+
+-- directory --
+-- Spaces, selectors, pools and servers
+select deleg.directory();
+
+-- takeback_least_used --
+-- On shortage: the least used leases are to be renewed at once
+select deleg.takeback_least_used(%(space)s, %(pools)s::integer[], %(addresses)s, %(limit)s, %(grace)s);
+
+-- takeback_due --
+-- The FORCERENEWs that are ours to send now
+select identity, host(address), port, relayed, hardware, nonce, replay, host(server), blocks, attempt
+  from deleg.takeback_due(%(own)s::inet[], %(keyed)s::text[], %(unauthenticated)s, %(limit)s, %(attempts)s, %(delay)s);
 
 -- schema_version --
 -- The version of the schema in this database; an error where there is none
@@ -29,17 +42,34 @@ select max(version) from deleg.schema_version;
 -- Is there a ledger in this database?
 select to_regclass('deleg.schema_version') is not null;
 
+-- space_add --
+-- A new address space
+select deleg.space_add(%(name)s);
+
+-- space_select --
+-- By what requests are known to belong to a space
+select deleg.space_select(%(name)s, %(vss)s, %(network)s, %(identity)s);
+
+-- spaces --
+-- The spaces and what selects them
+select s.name as space, l.vss, l.network, encode(l.identity, 'hex') as client_id
+  from deleg.spaces s left join deleg.selectors l using (space) order by s.space, 2, 3, 4;
+
 -- pool_add --
--- A new pool, all of it free
-select deleg.pool_add(%(space)s, %(prefix)s, %(name)s, %(max_lease)s);
+-- A new origin, all of it free, in a pool
+select deleg.pool_add(%(space)s, %(prefix)s, %(name)s, %(max_lease)s, %(terms)s);
 
 -- pool_remove --
--- No more leases from a pool; it goes when nothing of it is held. Returns the number of blocks that are
+-- No more leases from an origin; it goes when nothing of it is held. Returns the number of blocks that are
 select deleg.pool_remove(%(space)s, %(prefix)s);
 
 -- lease_deprecate --
 -- Ask the holder to give a block up, at its next renewal
 select deleg.lease_deprecate(%(space)s, %(prefix)s);
+
+-- lease_takeback --
+-- Ask the holder to give a block up, now
+select deleg.lease_takeback(%(space)s, %(prefix)s);
 
 -- pools --
 -- The pools report

@@ -6,10 +6,12 @@ to be had is the ledger's business, so the figures a policy sees may be some sec
 """
 
 from kea_subnet_deleg.policy.best_fit import BestFit
+from kea_subnet_deleg.policy.proportional import Proportional, Thresholds
 from kea_subnet_deleg.policy.protocol import (
     Grant,
     Holding,
     Lessee,
+    Limits,
     Policy,
     Refusal,
     RenewalVerdict,
@@ -18,17 +20,25 @@ from kea_subnet_deleg.policy.protocol import (
     View,
     Wish,
 )
+from kea_subnet_deleg.policy.registry import BUILT_IN, ENTRY_POINT_GROUP, UnknownPolicy, policy_named
 
 __all__ = [
+    "BUILT_IN",
+    "ENTRY_POINT_GROUP",
     "BestFit",
     "Grant",
     "Holding",
     "Lessee",
+    "Limits",
     "Policy",
+    "Proportional",
     "Refusal",
     "RenewalVerdict",
     "Reported",
+    "Thresholds",
+    "UnknownPolicy",
     "Verdict",
     "View",
     "Wish",
+    "policy_named",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kea_subnet_deleg.policy.protocol import (
     Grant,
     Lessee,
+    Limits,
     Refusal,
     RenewalVerdict,
     Reported,
@@ -21,23 +22,22 @@ from kea_subnet_deleg.policy.protocol import (
 class BestFit:
     """What is asked is given while there is any, and renewed.
 
-    A larger block than asked is never given (seed [0061]): `largest` is the shortest prefix length anybody gets. Where no block
-    of the size asked is left, a smaller one is offered, down to prefix length `smallest` (RFC 6656 section 3.1; the client need
-    not take it). `default` is the prefix length for who leaves it to us.
+    A larger block than asked is never given (seed [0061]). Where no block of the size asked is left, a smaller one is offered,
+    down to the smallest (RFC 6656 section 3.1; the client need not take it). Nobody is told to ask for more.
     """
 
-    default: int
-    largest: int
-    smallest: int
-
-    def grant(self, wish: Wish, lessee: Lessee, view: View) -> Grant | Refusal:
+    def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
         """Give the size asked, within the limits."""
-        asked = wish.prefix_length or self.default
-        if asked > self.smallest:
-            return Refusal("smaller than is given", {"asked": asked, "smallest": self.smallest})
-        length = max(asked, self.largest)
-        return Grant(length, self.smallest, "best fit" if length == asked else "largest allowed")
+        asked = wish.prefix_length or limits.default
+        if asked > limits.smallest:
+            return Refusal("smaller than is given", {"asked": asked, "smallest": limits.smallest})
+        length = max(asked, limits.largest)
+        return Grant(length, limits.smallest, "best fit" if length == asked else "largest allowed")
 
-    def renew(self, reported: Reported, lessee: Lessee, view: View) -> RenewalVerdict:
+    def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
         """Renew in full."""
         return RenewalVerdict(Verdict.FULL, "renewed")
+
+    def push(self, lessee: Lessee, granted: int, view: View, limits: Limits) -> bool:
+        """Never."""
+        return False

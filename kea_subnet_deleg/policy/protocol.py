@@ -30,27 +30,55 @@ class Lessee:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The space as of some seconds ago: what all lessees hold and use, and the free blocks by prefix length."""
+    """The space as of some seconds ago.
+
+    `everyone`: what all lessees hold and use, the one who asks included. `free_by_length`: free blocks by prefix length.
+    `size`: all addresses of the pools that the request may draw from, 0 while nothing is known of them. `lessees`: how many
+    hold something.
+    """
 
     everyone: Holding = Holding()
     free_by_length: Mapping[int, int] = field(default_factory=dict)
+    size: int = 0
+    lessees: int = 0
+
+    @property
+    def free(self) -> int:
+        """Return the free addresses."""
+        return sum(blocks << 32 - length for length, blocks in self.free_by_length.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be given, as prefix lengths: by `default`, the `largest` block and the `smallest`; largest <= default <= smallest."""
+
+    default: int
+    largest: int
+    smallest: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One Subnet-Request: a prefix length of 1 to 30, or 0 where the client leaves it to us (RFC 6656 section 3.1)."""
+    """One Subnet-Request: a prefix length of 1 to 30, or 0 where the client leaves it to us (RFC 6656 section 3.1).
+
+    0 comes from who has no wish, and from who follows our flag `s` (section 4.2; seed [0067]).
+    """
 
     prefix_length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Give a block of `prefix_length`; where none can be had, a smaller one, down to `longest` (a prefix length)."""
+    """Give a block of `prefix_length`; where none can be had, a smaller one, down to `longest` (a prefix length).
+
+    `push`: tell the client to ask for more, by the flag `s` of the OFFER (seed [0065], [0120]).
+    """
 
     prefix_length: int
     longest: int
     reason: str
     numbers: Numbers | None = None
+    push: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +117,29 @@ class RenewalVerdict:
 
 
 class Policy(Protocol):
-    """How much for whom. Called once for each Subnet-Request and for each block of a renewal."""
+    """How much for whom. `grant` is called for each Subnet-Request, `renew` for each block of a renewal, `push` for each ACK.
 
-    def grant(self, wish: Wish, lessee: Lessee, view: View) -> Grant | Refusal:
+    One policy serves several pools, so the limits come with the question.
+    """
+
+    def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
         """Decide on a request for a block (seed [0061], [0115])."""
 
-    def renew(self, reported: Reported, lessee: Lessee, view: View) -> RenewalVerdict:
-        """Decide on a renewal (seed [0140])."""
+    def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
+        """Decide on a renewal (seed [0140]), also on one that a FORCERENEW provoked ([0085])."""
+
+    def push(self, lessee: Lessee, granted: int, view: View, limits: Limits) -> bool:
+        """Return whether the ACK shall tell the client to ask for more, by the flag `s` (seed [0072]).
+
+        Parameters
+        ----------
+        lessee : Lessee
+            What it held and used before this ACK. These figures must be of this moment: by figures of some seconds ago, who
+            asks again at once would be told once more that it holds little, and again, until the next figures come.
+        granted : int
+            Addresses acknowledged just now, not counted in the lessee's holding; 0 for a renewal.
+        view : View
+            May be some seconds old; whether it counts what was granted does not matter much.
+        limits : Limits
+            As for `grant`.
+        """

@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: MPL-2.0
 """The delegating server: answers who asks for subnets (seed FIG. 7 and 9B; RFC 6656 sections 4 to 6).
 
-The way of a batch: decode each message, decide it by the policy, one call to the ledger for all, encode the answers.
+The way of a batch: decode each message, see whether it may be served, decide it by the policy, one call to the ledger for all,
+encode the answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from kea_subnet_deleg.ledger import (
     Accept,
+    Contact,
+    Directory,
     Granted,
     Listing,
+    Note,
     Offer,
     Operation,
     OperationFailed,
     Outcome,
+    PoolTerms,
     Reclaim,
     Release,
     Renew,
@@ -25,8 +31,12 @@ from kea_subnet_deleg.ledger import (
     Result,
     Size,
 )
-from kea_subnet_deleg.policy import Grant, Holding, Lessee, Policy, Reported, View, Wish
+from kea_subnet_deleg.policy import Grant, Holding, Lessee, Limits, Policy, Reported, View, Wish
+from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
+from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.roles.replies import Content, Replies, blocks_that_fit
+from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.wire import (
     BOOTREQUEST,
     MalformedMessage,
@@ -35,19 +45,14 @@ from kea_subnet_deleg.wire import (
     MessageType,
     SubnetAllocation,
     SubnetBlock,
-    SubnetInformation,
     Usage,
-    allocation_room,
+    VssKind,
     destination,
-    reply,
 )
 
-BLOCKS_PER_SUBOPTION: Final = 36
-"""Blocks that fit a Subnet-Information of 255 octets without statistics."""
 LONGEST_IDENTITY: Final = 255
 """Octets of a client identifier that the ledger keeps; more take two options 61 (RFC 3396), and no client does that."""
-_BLOCK_SIZE: Final = 7
-_SUBOPTION_HEADER: Final = 3
+NONCE_SIZE: Final = 16
 _NO_USAGE: Final = Usage()
 
 
@@ -75,10 +80,14 @@ class Batches(Protocol):
 
 
 class Views(Protocol):
-    """The figures policies decide by; they may be seconds old."""
+    """The ledger as of some seconds ago: what to decide by."""
 
-    def view(self, space: int) -> View:
-        """Return what all lessees of a space hold and use, and what is free."""
+    @property
+    def directory(self) -> Directory:
+        """Spaces, pools and servers."""
+
+    def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
+        """Return what all lessees of a space hold and use, and what is free of some pools."""
 
     def holding(self, space: int, identity: bytes) -> Holding:
         """Return what one lessee holds and uses."""
@@ -86,17 +95,33 @@ class Views(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms we lease. All in seconds; a client may ask for a lease between the shortest and the longest."""
+    """On what terms we lease, where a pool says nothing else. Times in seconds, sizes as prefix lengths.
+
+    A client may ask for a lease between the shortest and the longest. `hierarchical`: whether the lessee allocates from the subnet
+    (flag h) or relays to us; None as the client asks. `policy` is a name.
+    """
 
     lease_time: int
     shortest_lease: int
     longest_lease: int
     offer_hold: int
     quarantine: int
+    limits: Limits
+    policy: str
+    hierarchical: bool | None = None
+    max_blocks: int | None = None
+    max_addresses: int | None = None
 
-    def lease_for(self, asked: int | None) -> int:
-        """Return the lease time for a client that asked for `asked` seconds (option 51), or for none (None)."""
-        return self.lease_time if asked is None else min(max(asked, self.shortest_lease), self.longest_lease)
+    def clamp(self, asked: int | None) -> int | None:
+        """Return the lease time a client asked for (option 51), within our limits."""
+        return None if asked is None else min(max(asked, self.shortest_lease), self.longest_lease)
+
+
+class _Client(NamedTuple):
+    """Who asks, in which space, and what it holds."""
+
+    space: int
+    lessee: Lessee
 
 
 class _Task(NamedTuple):
@@ -107,38 +132,43 @@ class _Task(NamedTuple):
     operation: Operation
 
 
-class Delegating:
-    """The delegating side of one server.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the role is handed: where blocks are recorded, who decides and by which figures, who may ask, and where it is told.
 
-    Parameters
-    ----------
-    ledger, policy, views, journal
-        Where blocks are recorded, who decides, by which figures, and where it is told.
-    terms : Terms
-        Lease times.
-    own_addresses : set of int
-        Server identifiers of this server, host-order integers; grows as packets come in on further addresses.
-    space : int
-        The address space served.
+    `policies` by name; `own` has the server identifiers of this server (host-order integers), and grows as packets come in on further
+    addresses.
     """
 
-    def __init__(
-        self,
-        ledger: Batches,
-        policy: Policy,
-        views: Views,
-        journal: Journal,
-        terms: Terms,
-        own_addresses: set[int],
-        space: int = 0,
-    ) -> None:
-        self._ledger = ledger
-        self._policy = policy
-        self._views = views
-        self._journal = journal
+    ledger: Batches
+    policies: Mapping[str, Policy]
+    views: Views
+    journal: Journal
+    replies: Replies
+    authenticator: Authenticator
+    allow: Sequence[Admission]
+    rate: RateLimit
+    shortages: Shortages
+    own: Mapping[int, int]
+    clock: Callable[[], float]
+
+
+class Delegating:
+    """The delegating side of one server."""
+
+    def __init__(self, terms: Terms, surroundings: Surroundings) -> None:
         self._terms = terms
-        self._own = own_addresses
-        self._space = space
+        self._ledger = surroundings.ledger
+        self._policies = surroundings.policies
+        self._views = surroundings.views
+        self._journal = surroundings.journal
+        self._replies = surroundings.replies
+        self._authenticator = surroundings.authenticator
+        self._allow = surroundings.allow
+        self._rate = surroundings.rate
+        self._shortages = surroundings.shortages
+        self._own = surroundings.own
+        self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
 
     def handle(self, packets: Iterable[Inbound]) -> list[Outbound]:
         """Answer a batch of messages. When this returns, what the answers say is committed.
@@ -158,129 +188,218 @@ class Delegating:
         try:
             message = Message.decode(packet.data)
             allocation = SubnetAllocation.decode(message.subnet_allocation_parts)
+            _check_content(message, allocation)
         except (MalformedMessage, MalformedOption) as error:
-            self._malformed(packet, str(error))
-            return None
-        if len(message.client_identifier) > LONGEST_IDENTITY:
-            self._malformed(packet, f"a client identifier of {len(message.client_identifier)} octets")
+            self._journal.count("malformed")
+            self._journal.debug("SUBNET_DELEG_MALFORMED", f"from {_address(packet.source)}: {error}")
             return None
         operation: Operation | None = None
-        if message.op == BOOTREQUEST:
-            match message.type:
-                case MessageType.DISCOVER:
-                    operation = self._discover(packet, message, allocation)
-                case MessageType.REQUEST if allocation.requests:
-                    self._malformed(packet, "a REQUEST with a Subnet-Request (RFC 6656 section 4.3)")
-                    return None
-                case MessageType.RELEASE if allocation.requests:
-                    self._malformed(packet, "a RELEASE with a Subnet-Request (RFC 6656 section 5.3)")
-                    return None
-                case MessageType.REQUEST if allocation.information:
-                    operation = self._request(packet, message, allocation)
-                case MessageType.RELEASE if allocation.information:
-                    operation = self._release(message, allocation)
+        if message.op == BOOTREQUEST and message.type in _SERVED:
+            operation = self._operation(packet, message, allocation)
         if operation is None:
             self._journal.count("silent")
             return None
         return _Task(packet, message, operation)
 
-    def _malformed(self, packet: Inbound, why: str) -> None:
-        self._journal.count("malformed")
-        self._journal.debug("SUBNET_DELEG_MALFORMED", f"from {_address(packet.source)}: {why}")
-
-    def _lessee(self, message: Message) -> Lessee:
+    def _operation(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation | None:
         identity = message.client_identifier
-        return Lessee(identity, self._views.holding(self._space, identity))
+        vss = message.vss
+        name = None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
+        space = self._views.directory.space_of(identity, name, message.link_address)
+        if space is None:
+            return self._not_served(0, message, "not-admitted", f"no space is selected by the VPN {name}")
+        refusal = self._refusal(packet, message)
+        if refusal is not None:
+            return self._not_served(space, message, *refusal)
+        client = _Client(space, Lessee(identity, self._views.holding(space, identity)))
+        match message.type:
+            case MessageType.DISCOVER:
+                return self._discover(packet, message, allocation, client)
+            case MessageType.REQUEST if allocation.information:
+                return self._request(packet, message, allocation, client)
+            case MessageType.RELEASE if allocation.information:
+                return Release(
+                    space,
+                    identity,
+                    message.xid,
+                    message.server_identifier,
+                    self._terms.quarantine,
+                    tuple(block.network for block in _blocks(allocation)),
+                )
+        return None
 
-    def _discover(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation | None:
-        room = _blocks_that_fit(message)
-        if any(request.information for request in allocation.requests):
-            # Only a block with both c and s asks for the page behind it (RFC 6656 section 6.4); the last such counts.
-            pages = [info.blocks[-1] for info in allocation.information if info.client and info.server]
-            after = pages[-1].network if pages else None
-            return Listing(self._space, message.client_identifier, message.xid, after, room)
-        lessee = self._lessee(message)
-        view = self._views.view(self._space)
-        sizes = []
-        for slot, request in enumerate(allocation.requests[:room]):
-            decision = self._policy.grant(Wish(request.prefix_length), lessee, view)
-            if isinstance(decision, Grant):
-                sizes.append(
-                    Size(
-                        slot,
-                        decision.prefix_length,
-                        decision.longest,
-                        request.hierarchical,
-                        decision.reason,
-                        decision.numbers,
-                    )
-                )
-            else:
-                self._journal.debug(
-                    "SUBNET_DELEG_NOT_OFFERED",
-                    f"to {_client(lessee.identity)}, which asked for /{request.prefix_length}: {decision.reason}",
-                )
-        if not sizes:
+    def _refusal(self, packet: Inbound, message: Message) -> tuple[str, str] | None:
+        """Return the counter and the reason where a message is not served at all, None where it is (RFC 6656 section 10)."""
+        identity = message.client_identifier
+        if self._allow:
+            relay = message.relay
+            address = message.giaddr or message.ciaddr or packet.source
+            if not admitted(self._allow, identity, address, relay.circuit_id, relay.remote_id):
+                return "not-admitted", "not on the allow-list"
+        fault = self._authenticator.fault(message, packet.data)
+        if fault is not None:
+            return "not-authentic", fault
+        if not self._rate.take(identity):
+            return "limited", "asks more often than one client may"
+        return None
+
+    def _not_served(self, space: int, message: Message, kind: str, reason: str) -> Note | None:
+        """Count a refusal, and return the operation that puts it into the event log, None where it is there already."""
+        identity = message.client_identifier
+        if kind in _COUNTED:
+            self._journal.count(kind)
+        self._journal.debug("SUBNET_DELEG_NOT_SERVED", f"{message.type.name} of {_client(identity)}: {reason}")
+        if not self._notes.take(kind.encode() + identity):
             return None
+        return Note(space, identity, message.xid, kind, reason)
+
+    def _discover(
+        self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client
+    ) -> Operation | None:
+        room = blocks_that_fit(message)
+        # Only a block with both c and s asks for the page behind it (RFC 6656 section 6.4); the last such counts.
+        pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
+        if pages or any(request.information for request in allocation.requests):
+            return Listing(client.space, client.lessee.identity, message.xid, pages[-1] if pages else None, room)
+        pools = self._views.directory.pools_for(client.space, allocation.name)
+        if not pools:
+            return self._not_served(client.space, message, "refused", "no pool serves this request")
+        view = self._views.view(client.space, pools)
+        sizes = [
+            size
+            for slot, request in enumerate(allocation.requests[:room])
+            if (size := self._size(slot, request.prefix_length, request.hierarchical, client, pools, view))
+        ]
+        if not sizes:
+            return (
+                None if not allocation.requests else self._not_served(client.space, message, "refused", "by the policy")
+            )
+        if len(sizes) == len(allocation.requests) == 1:
+            sizes[0] = sizes[0]._replace(named=_named(allocation, sizes[0].wanted))
         return Offer(
-            self._space,
-            lessee.identity,
+            client.space,
+            client.lessee.identity,
             message.xid,
-            message.giaddr or message.ciaddr or packet.source,
-            packet.local_address,
-            self._terms.lease_for(message.lease_time),
+            self._server_identifier(packet, message),
+            self._terms.lease_time,
+            self._terms.clamp(message.lease_time),
             self._terms.offer_hold,
+            tuple(pool.number for pool in pools),
+            self._terms.max_blocks,
+            self._terms.max_addresses,
             tuple(sizes),
         )
 
-    def _request(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation | None:
+    def _size(
+        self,
+        slot: int,
+        asked: int,
+        hierarchical: bool,
+        client: _Client,
+        pools: tuple[PoolTerms, ...],
+        view: View,
+    ) -> Size | None:
+        """Return what the policy gives for one Subnet-Request, None for nothing."""
+        policy, limits = self._policy_of(pools[0])
+        decision = policy.grant(Wish(asked), client.lessee, view, limits)
+        if not isinstance(decision, Grant):
+            self._journal.debug(
+                "SUBNET_DELEG_NOT_OFFERED",
+                f"to {_client(client.lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
+            )
+            return None
+        numbers: dict[str, float | str | bool] = dict(decision.numbers or {})
+        if decision.push:
+            numbers["push"] = True
+        if self._terms.hierarchical is not None:
+            hierarchical = self._terms.hierarchical
+        return Size(slot, decision.prefix_length, decision.longest, hierarchical, decision.reason, numbers or None)
+
+    def _policy_of(self, pool: PoolTerms | None) -> tuple[Policy, Limits]:
+        """Return the policy and the sizes of a pool, where it has its own."""
+        limits = self._terms.limits
+        name = self._terms.policy
+        if pool is not None:
+            name = pool.policy or name
+            limits = Limits(
+                pool.default_length or limits.default,
+                pool.largest_length or limits.largest,
+                pool.smallest_length or limits.smallest,
+            )
+        # A pool's policy that this server lacks (an entry point installed elsewhere) must not leave its clients unserved.
+        return self._policies.get(name) or self._policies[self._terms.policy], limits
+
+    def _request(
+        self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client
+    ) -> Operation | None:
         named = message.server_identifier
         if named is None:
-            return self._renewal(packet, message, allocation)
-        if named not in self._own and named != packet.local_address:
+            return self._renewal(packet, message, allocation, client)
+        ours = named in self._own or named in (packet.local_address, message.server_identifier_override)
+        if not ours:
             self._journal.count("foreign-server")
-            return Reclaim(self._space, message.client_identifier, message.xid, named)
-        # No field may differ from the offer (RFC 6656 section 4.3); ours has neither c nor s nor d.
+            if named in self._views.directory.servers:
+                return None  # of our domain: what it offered is what we offered
+            return Reclaim(client.space, client.lessee.identity, message.xid, named)
+        # No field may differ from the offer (RFC 6656 section 4.3), which has neither c nor d. The ledger compares the rest.
         wanted = [
-            (block.network, block.hierarchical)
+            (block.network, block.hierarchical, info.server)
             for info in allocation.information
-            if not (info.client or info.server)
+            if not info.client
             for block in info.blocks
             if not block.deprecate
         ]
         return Accept(
-            self._space,
-            message.client_identifier,
+            client.space,
+            client.lessee.identity,
             message.xid,
             named,
-            tuple(wanted[: _blocks_that_fit(message)]),
+            self._contact(packet, message),
+            tuple(wanted[: blocks_that_fit(message)]),
         )
 
-    def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation:
-        lessee = self._lessee(message)
-        view = self._views.view(self._space)
-        lease_time = self._terms.lease_for(message.lease_time)
+    def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client) -> Operation:
+        directory = self._views.directory
         items = []
-        for block in _blocks(allocation)[: _blocks_that_fit(message)]:
+        for block in _blocks(allocation)[: blocks_that_fit(message)]:
             usage = block.usage or _NO_USAGE
             counts = (usage.high_water, usage.in_use, usage.unusable)
-            verdict = self._policy.renew(Reported(block.network.prefixlen, *counts), lessee, view)
+            pool = directory.pool_of(client.space, block.network)
+            policy, limits = self._policy_of(pool)
+            view = self._views.view(client.space, () if pool is None else (pool,))
+            verdict = policy.renew(Reported(block.network.prefixlen, *counts), client.lessee, view, limits)
             items.append(
-                Renewal(str(block.network), verdict.verdict.value, lease_time, *counts, verdict.reason, verdict.numbers)
+                Renewal(
+                    str(block.network),
+                    verdict.verdict.value,
+                    self._terms.clamp(message.lease_time),
+                    *counts,
+                    verdict.reason,
+                    verdict.numbers,
+                )
             )
         return Renew(
-            self._space, lessee.identity, message.xid, packet.local_address, self._terms.quarantine, tuple(items)
+            client.space,
+            client.lessee.identity,
+            message.xid,
+            self._server_identifier(packet, message),
+            self._contact(packet, message),
+            self._terms.lease_time,
+            self._terms.quarantine,
+            tuple(items),
         )
 
-    def _release(self, message: Message, allocation: SubnetAllocation) -> Operation:
-        return Release(
-            self._space,
-            message.client_identifier,
-            message.xid,
-            message.server_identifier,
-            self._terms.quarantine,
-            tuple(block.network for block in _blocks(allocation)),
-        )
+    @staticmethod
+    def _server_identifier(packet: Inbound, message: Message) -> int:
+        """Return what we are called in the reply: as the relay wants it (RFC 5107 section 4), else our address."""
+        return message.server_identifier_override or packet.local_address
+
+    @staticmethod
+    def _contact(packet: Inbound, message: Message) -> Contact:
+        """Return where this client is answered, and a nonce to agree on if it can use one (RFC 6704 section 3.1.3)."""
+        address, port = destination(message, packet.source, packet.source_port)
+        nonce = os.urandom(NONCE_SIZE) if can_use_nonce(message) else None
+        return Contact(address, port, message.giaddr != 0, bytes((message.htype,)) + message.chaddr, nonce)
 
     # ---------------------------------------------------------------------------------------------- what is answered
 
@@ -296,40 +415,64 @@ class Delegating:
         kind = _ANSWERS.get((type(task.operation), outcome.result))
         self._tell(task, outcome)
         if kind is None:
-            self._journal.count("silent")
+            self._journal.count("limited" if outcome.result is Result.LIMITED else "silent")
             return []
         self._journal.count("nak" if kind is MessageType.NAK else "answered")
-        return [self._encode(task, kind, outcome)]
+        operation = task.operation
+        server = operation.server if isinstance(operation, (Offer, Accept, Renew)) else task.packet.local_address
+        content = self._content(task, kind, outcome)
+        return [self._replies.encode(task.packet, task.message, kind, server, content)]
 
-    def _encode(self, task: _Task, kind: MessageType, outcome: Outcome) -> Outbound:
-        packet, message, operation = task
-        server = operation.server if isinstance(operation, Accept) else packet.local_address
-        blocks = outcome.blocks
-        if kind is MessageType.NAK and not blocks and isinstance(operation, Accept):
-            blocks = tuple(
-                Granted(int(network.network_address), network.prefixlen, hierarchical, False)
-                for network, hierarchical in operation.blocks
-            )
-        allocation = _allocation(blocks, listing=isinstance(operation, Listing), more=outcome.more)
-        data = reply(message, kind, server, allocation, outcome.lease_time)
-        # A NAK too: RFC 2131 section 4.1 broadcasts those because the client's address may be wrong. It is not in question here.
-        address, port = destination(message, packet.source, packet.source_port)
-        return Outbound(data, packet.interface, packet.local_address, address, port, message.chaddr)
+    def _content(self, task: _Task, kind: MessageType, outcome: Outcome) -> Content:
+        operation = task.operation
+        blocks: Sequence[Granted] = outcome.blocks
+        more = outcome.more
+        if isinstance(operation, Accept):
+            if kind is MessageType.NAK:
+                blocks = [
+                    Granted(int(network.network_address), network.prefixlen, hierarchical, False)
+                    for network, hierarchical, _ in operation.blocks
+                ]
+            else:
+                more = self._push(operation, outcome)
+        return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce)
+
+    def _push(self, operation: Accept, outcome: Outcome) -> bool:
+        """Whether the ACK tells the client to ask for more (seed [0072]), by what it holds now."""
+        pool = self._views.directory.pool_of(operation.space, outcome.blocks[0].prefix)
+        if pool is None:
+            return False
+        policy, limits = self._policy_of(pool)
+        granted = sum(1 << 32 - block.prefix_length for block in outcome.blocks)
+        known = self._views.holding(operation.space, operation.identity)
+        lessee = Lessee(operation.identity, replace(known, held=max(0, outcome.held - granted)))
+        return policy.push(lessee, granted, self._views.view(operation.space, (pool,)), limits)
 
     def _tell(self, task: _Task, outcome: Outcome) -> None:
-        """Log what changed hands, one line a block."""
-        identifier = _LINES.get((type(task.operation), outcome.result))
+        """Log what changed hands, one line a block; note a shortage."""
+        operation = task.operation
+        if outcome.result is Result.EXHAUSTED and isinstance(operation, Offer):
+            addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
+            self._shortages.note(operation.space, operation.pools, addresses)
+        identifier = _LINES.get((type(operation), outcome.result))
         if identifier is None:
             return
-        client = _client(task.operation.identity)
+        client = _client(operation.identity)
         log = self._journal.debug if outcome.result is Result.OFFERED else self._journal.info
-        if isinstance(task.operation, Release):
-            for network in task.operation.blocks:
+        if isinstance(operation, Release):
+            for network in operation.blocks:
                 log(identifier, f"{network} by {client}")
         for block in outcome.blocks:
             deprecated = ", to be given up" if block.deprecate else ""
             log(identifier, f"{block.prefix} to {client} for {outcome.lease_time} s{deprecated}")
 
+
+NOTE_INTERVAL: Final = 60.0
+"""Seconds for which the same refusal of the same client is not told to the event log again."""
+
+_COUNTED: Final = frozenset({"not-admitted", "not-authentic", "limited"})
+"""Kinds of refusal that have a counter of their own."""
+_SERVED: Final = frozenset({MessageType.DISCOVER, MessageType.REQUEST, MessageType.RELEASE})
 
 _ANSWERS: Final[dict[tuple[type[Operation], Result], MessageType]] = {
     (Offer, Result.OFFERED): MessageType.OFFER,
@@ -349,34 +492,25 @@ _LINES: Final[dict[tuple[type[Operation], Result], str]] = {
 }
 
 
+def _check_content(message: Message, allocation: SubnetAllocation) -> None:
+    """Raise MalformedMessage for what RFC 6656 forbids a client beyond the form of option 220."""
+    if allocation.requests and message.type in (MessageType.REQUEST, MessageType.RELEASE):
+        raise MalformedMessage(f"a {message.type.name} with a Subnet-Request (RFC 6656 sections 4.3, 5.3)")
+    if len(message.client_identifier) > LONGEST_IDENTITY:
+        raise MalformedMessage(f"a client identifier of {len(message.client_identifier)} octets")
+
+
+def _named(allocation: SubnetAllocation, wanted: int) -> str | None:
+    """Return the block that a DISCOVER asks for by name (RFC 6656 section 3.1), unless it is larger than what is given."""
+    for info in allocation.information:
+        for block in info.blocks:
+            if not info.client and block.network.prefixlen >= wanted:
+                return str(block.network)
+    return None
+
+
 def _blocks(allocation: SubnetAllocation) -> list[SubnetBlock]:
     return [block for information in allocation.information for block in information.blocks]
-
-
-def _blocks_that_fit(message: Message) -> int:
-    """Return how many blocks a reply to `message` can carry, at least one."""
-    octets = allocation_room(message) - 1
-    whole, rest = divmod(octets, _SUBOPTION_HEADER + BLOCKS_PER_SUBOPTION * _BLOCK_SIZE)
-    return max(1, whole * BLOCKS_PER_SUBOPTION + max(0, rest - _SUBOPTION_HEADER) // _BLOCK_SIZE)
-
-
-def _allocation(blocks: Sequence[Granted], listing: bool, more: bool) -> SubnetAllocation | None:
-    """Return option 220 for a reply: as few Subnet-Informations as hold the blocks, `s` in the last where there is more."""
-    if not blocks:
-        return None
-    information = [
-        SubnetInformation(
-            tuple(
-                SubnetBlock(block.prefix, block.deprecate, block.hierarchical)
-                for block in blocks[start : start + BLOCKS_PER_SUBOPTION]
-            ),
-            client=listing,
-        )
-        for start in range(0, len(blocks), BLOCKS_PER_SUBOPTION)
-    ]
-    if more:
-        information[-1] = replace(information[-1], server=True)
-    return SubnetAllocation(information=tuple(information))
 
 
 def _address(value: int) -> str:

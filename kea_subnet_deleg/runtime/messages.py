@@ -21,6 +21,10 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_RENEWED": "A lease was renewed. 'To be given up': the client is told to use the block no further (flag d).",
         "SUBNET_DELEG_REFUSED": "A renewal was refused; the client must stop using the block at once.",
         "SUBNET_DELEG_RELEASED": "A client gave blocks back. They are leased again when their quarantine is over.",
+        "SUBNET_DELEG_NOT_SERVED": "A client's message is not served, for the reason given: it is not admitted, not authentic, "
+        "asks too often, or no pool is for it.",
+        "SUBNET_DELEG_SHORTAGE": "Nothing that fits was left for a client. The holders of the least used subnets are told to renew.",
+        "SUBNET_DELEG_FORCERENEW": "A holder was told to renew a subnet at once.",
         "SUBNET_DELEG_SWEPT": "Time did its work: offers not taken are free, leases that ended are in quarantine, quarantines "
         "that ended are free.",
         "SUBNET_DELEG_MALFORMED": "A message with option 220 can't be read, or says what RFC 6656 forbids. It got no answer.",

@@ -14,12 +14,18 @@ from typing import Final
 
 from kea_subnet_deleg import __version__
 from kea_subnet_deleg.ledger import Ledger
-from kea_subnet_deleg.policy import BestFit, Policy
-from kea_subnet_deleg.roles.delegating import Delegating, Terms
+from kea_subnet_deleg.policy import Limits, Thresholds
+from kea_subnet_deleg.roles.admission import RateLimit
+from kea_subnet_deleg.roles.authentication import Authenticator
+from kea_subnet_deleg.roles.delegating import Delegating, Surroundings, Terms
+from kea_subnet_deleg.roles.replies import Replies, Times
+from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.roles.takeback import Takeback, TakebackTerms
 from kea_subnet_deleg.runtime.bridge import Kea
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
+from kea_subnet_deleg.runtime.policies import make_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
@@ -29,15 +35,14 @@ SWEEP_LIMIT: Final = 100
 """Blocks that one sweep moves on at most, so that it holds its locks for milliseconds."""
 SWEEPS_AT_ONCE: Final = 20
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
+TAKEBACK_INTERVAL: Final = 0.5
+"""Seconds between two looks for shortages and for FORCERENEWs that are due."""
+VIEW_SHARE: Final = 0.05
+"""Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
 STATUS_INTERVAL: Final = 1.0
 """Seconds between two updates of what `subnet-deleg-status` says of the service."""
 ANNOUNCE_INTERVAL: Final = 60.0
 """Seconds between two updates of this server's last_seen in the ledger."""
-
-
-def make_policy(settings: Settings) -> Policy:
-    """Return the policy that the parameters name."""
-    return BestFit(settings.default_prefix_length, settings.min_prefix_length, settings.max_prefix_length)
 
 
 class _Service:
@@ -48,14 +53,30 @@ class _Service:
         self._settings = settings
         self._journal = KeaJournal(kea)
         self._name = settings.server_name or socket.gethostname()
-        self._own: set[int] = set()
+        self._own: dict[int, int] = {}
         self._views = LedgerViews()
         self._worker_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
+        self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
+        self._shortages = Shortages()
+        self._takeback = Takeback(
+            TakebackTerms(
+                settings.takeback_attempts,
+                settings.takeback_delay,
+                settings.takeback_grace,
+                settings.takeback_on_shortage,
+                settings.send_unauthenticated_forcerenew,
+            ),
+            self._shortages,
+            self._authenticator,
+            self._journal,
+            self._own,
+        )
         self._timers = Timers(
             [
                 Task("sweep", settings.sweep_interval, self._sweep),
-                Task("view", settings.view_interval, self._views.read),
+                Task("view", settings.view_interval, self._views.read, share=VIEW_SHARE),
+                Task("takeback", TAKEBACK_INTERVAL, self._take_back),
                 Task("announce", ANNOUNCE_INTERVAL, self._announce_again),
                 Task("status", STATUS_INTERVAL, self._publish, needs_ledger=False),
             ],
@@ -71,6 +92,7 @@ class _Service:
             self._keeper("worker", self._worker_ledger),
             self._role(),
             self._announce,
+            self._views.read,
             self._own,
             settings.batch_size,
         )
@@ -112,8 +134,35 @@ class _Service:
             settings.max_lease_time,
             settings.offer_time,
             settings.quarantine_time,
+            Limits(settings.default_prefix_length, settings.min_prefix_length, settings.max_prefix_length),
+            settings.policy,
+            {"as-asked": None, "always": True, "never": False}[settings.hierarchical],
+            settings.max_blocks_per_lessee,
+            settings.max_addresses_per_lessee,
         )
-        return Delegating(self._worker_ledger, make_policy(settings), self._views, self._journal, terms, self._own)
+        thresholds = Thresholds(
+            settings.scarce_below, settings.critical_below, settings.ample_above, settings.heavy_above
+        )
+        times = Times(settings.t1_percent, settings.t2_percent, settings.suggested_host_lease_time)
+        return Delegating(
+            terms,
+            Surroundings(
+                self._worker_ledger,
+                make_policies(thresholds),
+                self._views,
+                self._journal,
+                Replies(times, self._authenticator),
+                self._authenticator,
+                settings.allow,
+                RateLimit(settings.max_requests_per_second, time.monotonic),
+                self._shortages,
+                self._own,
+                time.monotonic,
+            ),
+        )
+
+    def _take_back(self, ledger: Ledger) -> None:
+        self._kea.send(self._takeback.turn(ledger))
 
     def _sweep(self, ledger: Ledger) -> None:
         for _ in range(SWEEPS_AT_ONCE):

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 from kea_subnet_deleg.ledger.ledger import check_dsn
+from kea_subnet_deleg.roles.admission import Admission
+from kea_subnet_deleg.roles.authentication import AuthenticationKey
+from kea_subnet_deleg.runtime.policies import policy_fault
 
 INFINITE: Final = 0xFFFFFFFF
 """The lease time that never ends (RFC 2131 section 3.3)."""
+
+
+_WORDS: Final = {"string": "a string that is not empty", "boolean": "true or false", "array": "a list of maps"}
 
 
 class BadSettings(ValueError):
@@ -20,7 +27,11 @@ class BadSettings(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key of `parameters`. `kind` is a JSON type; `default` None where it is required or derived."""
+    """One key of `parameters`. `kind` is a JSON type; `default` None where it is required, derived, or there is none.
+
+    `check` returns what is wrong with a string. `parse` makes values of an array's elements (JSON Schema `items`), or raises ValueError
+    with the element, what is wrong and what is allowed.
+    """
 
     kind: str
     default: Any
@@ -30,14 +41,16 @@ class Parameter:
     choices: tuple[str, ...] = ()
     required: bool = False
     check: Callable[[str], str | None] | None = None
+    items: Mapping[str, Any] | None = None
+    parse: Callable[[Any], Any] | None = None
 
     @property
     def allowed(self) -> str:
         """Return what may stand here, in words."""
         if self.choices:
             return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
-        if self.kind == "string":
-            return "a string that is not empty"
+        if self.kind in _WORDS:
+            return _WORDS[self.kind]
         noun = "an integer" if self.kind == "integer" else "a number"
         return (
             f"{noun} from {self.minimum:g} to {self.maximum:g}"
@@ -52,7 +65,9 @@ class Parameter:
             schema["enum"] = list(self.choices)
         elif self.kind == "string":
             schema["minLength"] = 1
-        else:
+        elif self.kind == "array":
+            schema["items"] = dict(self.items or {})
+        elif self.kind != "boolean":
             schema["minimum"], schema["maximum"] = self.minimum, self.maximum
         if self.default is not None:
             schema["default"] = self.default
@@ -63,12 +78,63 @@ class Parameter:
         match self.kind:
             case "string":
                 return isinstance(value, str) and value != "" and (not self.choices or value in self.choices)
+            case "boolean" | "array":
+                return isinstance(value, {"boolean": bool, "array": list}[self.kind])
             case "integer":
                 fits = isinstance(value, int) and not isinstance(value, bool)
             case _:
                 fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         return fits and self.minimum <= value <= self.maximum  # type: ignore[operator]
 
+
+def _octets(what: str, text: object, shortest: int, longest: int) -> bytes:
+    """Return octets written in hexadecimal, with or without colons."""
+    try:
+        octets = bytes.fromhex(str(text).replace(":", ""))
+    except ValueError:
+        octets = b""
+    if not isinstance(text, str) or not shortest <= len(octets) <= longest:
+        raise ValueError(
+            f"{what}: {json.dumps(text)}: must be {shortest} to {longest} octets in hexadecimal, e.g. 01:02:00:5e:00:53:01"
+        )
+    return octets
+
+
+def _only(element: object, *keys: str) -> Mapping[str, Any]:
+    """Return a map after seeing that it has none but these keys, and one at least."""
+    if not isinstance(element, dict) or not element or not element.keys() <= set(keys):
+        raise ValueError(f"{json.dumps(element)}: must be a map with keys among {', '.join(keys)}")
+    return element
+
+
+def _key(element: object) -> AuthenticationKey:
+    """Read an element of auth-keys."""
+    given = _only(element, "id", "key", "client-id")
+    for needed in ("id", "key", "client-id"):
+        if needed not in given:
+            raise ValueError(f"{needed}: missing in {json.dumps({k: v for k, v in given.items() if k != 'key'})}")
+    number = given["id"]
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 0xFFFFFFFF:
+        raise ValueError(f"id: {json.dumps(number)}: must be an integer from 0 to 4294967295")
+    return AuthenticationKey(
+        number, _octets("key", given["key"], 16, 64), _octets("client-id", given["client-id"], 1, 255)
+    )
+
+
+def _admission(element: object) -> Admission:
+    """Read an element of allow."""
+    given = _only(element, "client-id", "network", "circuit-id", "remote-id")
+    network = None
+    if "network" in given:
+        try:
+            network = IPv4Network(given["network"])
+        except ValueError as error:
+            raise ValueError(f"network: {json.dumps(given['network'])}: {error}; must be an IPv4 prefix") from None
+    octets = {key: _octets(key, given[key], 1, 255) for key in ("client-id", "circuit-id", "remote-id") if key in given}
+    return Admission(octets.get("client-id"), network, octets.get("circuit-id"), octets.get("remote-id"))
+
+
+_HEXADECIMAL: Final = {"type": "string", "pattern": "^[0-9A-Fa-f:]+$"}
 
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "dsn": Parameter(
@@ -82,7 +148,31 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "server-name": Parameter(
         "string", None, "This server's name in the ledger's list of servers. Default: the host's name."
     ),
-    "policy": Parameter("string", "best-fit", "Who gets how much.", choices=("best-fit",)),
+    "policy": Parameter(
+        "string",
+        "best-fit",
+        'Who gets how much: "best-fit", "proportional", or one that is installed as a Python entry point in the group '
+        "kea_subnet_deleg.policies. A pool may have one of its own.",
+        check=policy_fault,
+    ),
+    "scarce-below": Parameter(
+        "number", 0.25, "Proportional policy: free share of the pools at or below which space is scarce.", 0, 1
+    ),
+    "critical-below": Parameter(
+        "number", 0.05, "Proportional policy: free share at or below which space is nearly gone.", 0, 1
+    ),
+    "ample-above": Parameter(
+        "number", 0.5, "Proportional policy: free share at or above which more is pushed to who can use it.", 0, 1
+    ),
+    "heavy-above": Parameter(
+        "number", 0.8, "Proportional policy: used share of what a lessee holds that counts as heavy use.", 0, 1
+    ),
+    "hierarchical": Parameter(
+        "string",
+        "as-asked",
+        "Who allocates from a leased subnet (flag h): as the client asks, always the client, or never (it relays to us).",
+        choices=("as-asked", "always", "never"),
+    ),
     "lease-time": Parameter(
         "integer", 604800, "Seconds a subnet is leased for where the client asks for no time.", 1, INFINITE
     ),
@@ -95,6 +185,19 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     ),
     "max-lease-time": Parameter(
         "integer", None, "Longest lease in seconds, whatever the client asks. Default: lease-time.", 1, INFINITE
+    ),
+    "t1-percent": Parameter(
+        "number", None, "T1 (option 58) as a share of the lease time. Default: none is sent.", 0.01, 0.99
+    ),
+    "t2-percent": Parameter(
+        "number", None, "T2 (option 59) as a share of the lease time. Default: none is sent.", 0.01, 0.99
+    ),
+    "suggested-host-lease-time": Parameter(
+        "integer",
+        None,
+        "Seconds that clients should lease addresses of the subnet for (RFC 6656 3.4). Default: none is sent.",
+        1,
+        INFINITE,
     ),
     "offer-time": Parameter("integer", 30, "Seconds an offered subnet is held for the client.", 1, 3600),
     "quarantine-time": Parameter(
@@ -116,6 +219,63 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "Longest prefix length leased: where no subnet of the size asked is left, a smaller one is offered, down to this.",
         1,
         30,
+    ),
+    "max-blocks-per-lessee": Parameter(
+        "integer", None, "Most subnets that one lessee may hold. Default: no limit.", 1, INFINITE
+    ),
+    "max-addresses-per-lessee": Parameter(
+        "integer", None, "Most addresses that one lessee may hold. Default: no limit.", 4, INFINITE
+    ),
+    "max-requests-per-second": Parameter(
+        "number", None, "Most messages of one client that are looked at, per second. Default: no limit.", 0.01, 100000
+    ),
+    "allow": Parameter(
+        "array",
+        None,
+        "Who may ask for subnets: a list of maps, each with client-id, circuit-id, remote-id (hexadecimal) or network (CIDR, where its "
+        "relay is, or itself). A request must fit all that one of them says. Default: everybody.",
+        items={
+            "type": "object",
+            "minProperties": 1,
+            "properties": {
+                "client-id": _HEXADECIMAL,
+                "network": {"type": "string"},
+                "circuit-id": _HEXADECIMAL,
+                "remote-id": _HEXADECIMAL,
+            },
+            "additionalProperties": False,
+        },
+        parse=_admission,
+    ),
+    "auth-keys": Parameter(
+        "array",
+        None,
+        "Keys of RFC 3118 delayed authentication: a list of maps with id, key (16 to 64 octets in hexadecimal) and client-id. A client "
+        "that has a key is answered only if it uses it, and is sent FORCERENEW under it.",
+        items={
+            "type": "object",
+            "properties": {
+                "id": {"type": "integer", "minimum": 0, "maximum": INFINITE},
+                "key": _HEXADECIMAL,
+                "client-id": _HEXADECIMAL,
+            },
+            "required": ["id", "key", "client-id"],
+            "additionalProperties": False,
+        },
+        parse=_key,
+    ),
+    "takeback-on-shortage": Parameter(
+        "boolean", True, "When nothing is left, tell the least used lessees to renew at once (FORCERENEW)."
+    ),
+    "takeback-attempts": Parameter("integer", 5, "FORCERENEWs sent until a lessee is left alone.", 1, 20),
+    "takeback-delay": Parameter(
+        "number", 4.0, "Seconds until a FORCERENEW is sent again; twice that until the next, and so on.", 0.1, 3600
+    ),
+    "takeback-grace": Parameter(
+        "integer", 60, "Seconds after a renewal in which shortage doesn't make its lessee renew again.", 0, 86400
+    ),
+    "send-unauthenticated-forcerenew": Parameter(
+        "boolean", False, "Send FORCERENEW also to lessees that can't check who sent it (neither nonce nor key)."
     ),
     "batch-size": Parameter("integer", 128, "Most messages handled in one transaction.", 1, 1024),
     "queue-size": Parameter(
@@ -150,14 +310,32 @@ class Settings:
     dsn: str
     server_name: str | None
     policy: str
+    scarce_below: float
+    critical_below: float
+    ample_above: float
+    heavy_above: float
+    hierarchical: str
     lease_time: int
     min_lease_time: int
     max_lease_time: int
+    t1_percent: float | None
+    t2_percent: float | None
+    suggested_host_lease_time: int | None
     offer_time: int
     quarantine_time: int
     default_prefix_length: int
     min_prefix_length: int
     max_prefix_length: int
+    max_blocks_per_lessee: int | None
+    max_addresses_per_lessee: int | None
+    max_requests_per_second: float | None
+    allow: tuple[Admission, ...]
+    auth_keys: tuple[AuthenticationKey, ...]
+    takeback_on_shortage: bool
+    takeback_attempts: int
+    takeback_delay: float
+    takeback_grace: int
+    send_unauthenticated_forcerenew: bool
     batch_size: int
     queue_size: int
     statement_timeout: float
@@ -180,6 +358,9 @@ class Settings:
             _check(key, value)
             values[key] = value
         for key, parameter in PARAMETERS.items():
+            if parameter.parse is not None:
+                values[key] = _parse(key, parameter.parse, values[key])
+        for key, parameter in PARAMETERS.items():
             if parameter.required and key not in given:
                 raise BadSettings(f"{key}: missing; needed is {parameter.allowed}: {parameter.description}")
         if values["min-lease-time"] is None:
@@ -188,6 +369,9 @@ class Settings:
             values["max-lease-time"] = max(values["lease-time"], values["min-lease-time"])
         _check_order(values, "min-lease-time", "lease-time", "max-lease-time")
         _check_order(values, "min-prefix-length", "default-prefix-length", "max-prefix-length")
+        _check_order(values, "critical-below", "scarce-below", "ample-above")
+        if values["t1-percent"] is not None and values["t2-percent"] is not None:
+            _check_order(values, "t1-percent", "t2-percent", "t2-percent")
         return cls(**{key.replace("-", "_"): value for key, value in values.items()})
 
 
@@ -199,6 +383,16 @@ def _check(key: str, value: object) -> None:
         raise BadSettings(f"{key}: {json.dumps(value)}: must be {parameter.allowed}")
     if parameter.check is not None and isinstance(value, str) and (fault := parameter.check(value)):
         raise BadSettings(f"{key}: {json.dumps(value)}: {fault}")
+
+
+def _parse(key: str, parse: Callable[[Any], Any], elements: Sequence[object] | None) -> tuple[Any, ...]:
+    values = []
+    for number, element in enumerate(elements or ()):
+        try:
+            values.append(parse(element))
+        except ValueError as error:
+            raise BadSettings(f"{key}[{number}]: {error}") from None
+    return tuple(values)
 
 
 def _check_order(values: Mapping[str, Any], low: str, middle: str, high: str) -> None:

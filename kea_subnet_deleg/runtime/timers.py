@@ -15,12 +15,16 @@ from kea_subnet_deleg.runtime.journal import KeaJournal
 
 @dataclass(slots=True)
 class Task:
-    """A piece of work and the seconds between two runs of it. One that needs the ledger rests while that is down."""
+    """A piece of work and the seconds between two runs of it. One that needs the ledger rests while that is down.
+
+    `share`: of the time, that it may take at most; where it takes longer, it is done less often.
+    """
 
     name: str
     interval: float
     work: Callable[[Ledger], None]
     needs_ledger: bool = True
+    share: float = 1.0
     due: float = field(default=0.0)
 
 
@@ -55,7 +59,7 @@ class Timers:
                 for task in self._tasks:
                     if task.due <= now and (ready or not task.needs_ledger) and not self._stop.is_set():
                         self._run(task)
-                        task.due = now + task.interval
+                        task.due = now + max(task.interval, (self._clock() - now) / task.share)
                 waiting = [task.due for task in self._tasks if ready or not task.needs_ledger]
                 pause = max(0.0, min(waiting, default=now + 1.0) - self._clock())
                 self._stop.wait(self._keeper.wait(pause))

@@ -1,50 +1,89 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The totals that policies decide by, read from the ledger every few seconds."""
+"""The ledger as of some seconds ago: what policies decide by, and which pools there are."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from kea_subnet_deleg.ledger import Ledger
+from kea_subnet_deleg.ledger import Directory, Ledger, PoolTerms
 from kea_subnet_deleg.policy import Holding, View
 
 _NOTHING = Holding()
-_EMPTY = View()
 
 
-class _Snapshot(NamedTuple):
-    views: dict[int, View]
-    holdings: dict[tuple[int, bytes], Holding]
+class _Snapshot:
+    """One reading. Views are put together when they are first asked for."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        holdings: Mapping[tuple[int, bytes], Holding],
+        everyone: Mapping[int, Holding],
+        lessees: Mapping[int, int],
+        free: Mapping[int, Mapping[int, int]],
+    ) -> None:
+        self.directory = directory
+        self.holdings = holdings
+        self._everyone = everyone
+        self._lessees = lessees
+        self._free = free
+        self._views: dict[tuple[int, tuple[int, ...]], View] = {}
+
+    def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
+        key = (space, tuple(pool.number for pool in pools))
+        view = self._views.get(key)
+        if view is None:
+            free: dict[int, int] = defaultdict(int)
+            for pool in pools:
+                for length, blocks in self._free.get(pool.number, {}).items():
+                    free[length] += blocks
+            view = self._views[key] = View(
+                self._everyone.get(space, _NOTHING),
+                dict(free),
+                sum(pool.size for pool in pools),
+                self._lessees.get(space, 0),
+            )
+        return view
 
 
 class LedgerViews:
     """Implements roles.delegating.Views. Read by the worker while the timers replace it whole."""
 
     def __init__(self) -> None:
-        self._snapshot = _Snapshot({}, {})
+        self._snapshot = _Snapshot(Directory(), {}, {}, {}, {})
 
-    def view(self, space: int) -> View:
-        """Return what was last read about a space."""
-        return self._snapshot.views.get(space, _EMPTY)
+    @property
+    def directory(self) -> Directory:
+        """Spaces, pools and servers as last read."""
+        return self._snapshot.directory
+
+    def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
+        """Return what was last read about a space and some of its pools."""
+        return self._snapshot.view(space, pools)
 
     def holding(self, space: int, identity: bytes) -> Holding:
         """Return what was last read about a lessee."""
         return self._snapshot.holdings.get((space, identity), _NOTHING)
+
+    def read_directory(self, ledger: Ledger) -> None:
+        """Read spaces, pools and servers anew, and leave the rest. Raises LedgerUnavailable, LedgerError."""
+        old = self._snapshot
+        self._snapshot = _Snapshot(ledger.directory(), old.holdings, old._everyone, old._lessees, old._free)
 
     def read(self, ledger: Ledger) -> None:
         """Read all anew. Raises LedgerUnavailable, LedgerError."""
         holdings: dict[tuple[int, bytes], Holding] = {}
         held: dict[int, int] = defaultdict(int)
         used: dict[int, int] = defaultdict(int)
+        lessees: dict[int, int] = defaultdict(int)
         for space, identity, lessee_held, lessee_used in ledger.totals():
             holdings[space, identity] = Holding(lessee_held, lessee_used)
             held[space] += lessee_held
             used[space] += lessee_used
+            lessees[space] += 1
         free: dict[int, dict[int, int]] = defaultdict(dict)
-        for space, prefix_length, blocks in ledger.free_by_length():
-            free[space][prefix_length] = blocks
-        views = {
-            space: View(Holding(held[space], used[space]), dict(free[space])) for space in held.keys() | free.keys()
-        }
-        self._snapshot = _Snapshot(views, holdings)
+        for _, pool, prefix_length, blocks in ledger.free_by_length():
+            free[pool][prefix_length] = blocks
+        everyone = {space: Holding(held[space], used[space]) for space in held}
+        self._snapshot = _Snapshot(ledger.directory(), holdings, everyone, lessees, free)

@@ -28,8 +28,10 @@ class Worker:
     ----------
     announce : callable
         Says to the ledger that a further address (host-order integer) is a server identifier of this domain.
-    own_addresses : set of int
-        Those already announced; shared with the role, which tells our own REQUESTs by them.
+    prepare : callable
+        Called once the ledger is connected, before the first packets are answered: reads what the role needs of it.
+    own : dict
+        The server identifiers announced so far, each with the interface it is heard on; shared with the roles.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class Worker:
         keeper: Keeper,
         role: Delegating,
         announce: Callable[[Ledger, int], None],
-        own_addresses: set[int],
+        prepare: Callable[[Ledger], None],
+        own: dict[int, int],
         batch_size: int,
     ) -> None:
         self._kea = kea
@@ -49,7 +52,9 @@ class Worker:
         self._keeper = keeper
         self._role = role
         self._announce = announce
-        self._own = own_addresses
+        self._prepare = prepare
+        self._own = own
+        self._prepared = False
         self._batch_size = batch_size
 
     def run(self) -> None:
@@ -72,9 +77,13 @@ class Worker:
         if not packets:
             return
         try:
-            for address in {packet.local_address for packet in packets} - self._own:
-                self._announce(self._ledger, address)
-                self._own.add(address)
+            if not self._prepared:
+                self._prepare(self._ledger)
+                self._prepared = True
+            for address, interface in {packet.local_address: packet.interface for packet in packets}.items():
+                if address not in self._own:
+                    self._announce(self._ledger, address)
+                    self._own[address] = interface
             answers = self._role.handle(packets)
         except LedgerUnavailable as error:
             self._journal.count("ledger-down", len(packets))

@@ -4,6 +4,15 @@
 Pure: no I/O, no clock, the standard library only, and nothing else of this project.
 """
 
+from kea_subnet_deleg.wire.authentication import (
+    HMAC_MD5,
+    Authentication,
+    AuthenticationKind,
+    UnusableAuthentication,
+    sign,
+    verify,
+)
+from kea_subnet_deleg.wire.forcerenew import forcerenew, forcerenew_destination
 from kea_subnet_deleg.wire.message import (
     BOOTREPLY,
     BOOTREQUEST,
@@ -13,10 +22,12 @@ from kea_subnet_deleg.wire.message import (
     encode_message,
 )
 from kea_subnet_deleg.wire.options import MalformedMessage, Option
+from kea_subnet_deleg.wire.relay import RelayInformation, Vss, VssKind
 from kea_subnet_deleg.wire.reply import (
     BROADCAST_ADDRESS,
     CLIENT_PORT,
     SERVER_PORT,
+    VssUse,
     allocation_room,
     destination,
     reply,
@@ -36,19 +47,31 @@ __all__ = [
     "BROADCAST_ADDRESS",
     "BROADCAST_FLAG",
     "CLIENT_PORT",
+    "HMAC_MD5",
     "SERVER_PORT",
+    "Authentication",
+    "AuthenticationKind",
     "MalformedMessage",
     "MalformedOption",
     "Message",
     "MessageType",
     "Option",
+    "RelayInformation",
     "SubnetAllocation",
     "SubnetBlock",
     "SubnetInformation",
     "SubnetRequest",
+    "UnusableAuthentication",
     "Usage",
+    "Vss",
+    "VssKind",
+    "VssUse",
     "allocation_room",
     "destination",
     "encode_message",
+    "forcerenew",
+    "forcerenew_destination",
     "reply",
+    "sign",
+    "verify",
 ]

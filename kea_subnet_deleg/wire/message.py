@@ -22,6 +22,7 @@ from kea_subnet_deleg.wire.options import (
     write_instances,
     write_option,
 )
+from kea_subnet_deleg.wire.relay import RelayInformation, Vss
 from kea_subnet_deleg.wire.subnet_allocation import SubnetAllocation
 
 BOOTREQUEST: Final = 1
@@ -40,14 +41,19 @@ SMALLEST_MAX_MESSAGE: Final = 576
 """Octets of IP datagram that every client takes (RFC 2131 section 2, RFC 2132 section 9.10)."""
 
 _HEADER: Final = struct.Struct("!BBBBIHHIIII16s")
+_OPERATIONS: Final = (BOOTREQUEST, BOOTREPLY)
 _OVERLOAD_FILE: Final = 0x01
 _OVERLOAD_SNAME: Final = 0x02
 # Plain integers: comparing and looking up enum members costs a call each.
 _MESSAGE_TYPE: Final = int(Option.MESSAGE_TYPE)
 _OVERLOAD: Final = int(Option.OVERLOAD)
+_MAX_MESSAGE_SIZE: Final = int(Option.MAX_MESSAGE_SIZE)
 _CLIENT_IDENTIFIER: Final = int(Option.CLIENT_IDENTIFIER)
 _RELAY_AGENT_INFORMATION: Final = int(Option.RELAY_AGENT_INFORMATION)
+_SUBNET_SELECTION: Final = int(Option.SUBNET_SELECTION)
+_FORCERENEW_NONCE_CAPABLE: Final = int(Option.FORCERENEW_NONCE_CAPABLE)
 _SUBNET_ALLOCATION: Final = int(Option.SUBNET_ALLOCATION)
+_VIRTUAL_SUBNET_SELECTION: Final = int(Option.VIRTUAL_SUBNET_SELECTION)
 
 
 class MessageType(enum.IntEnum):
@@ -73,6 +79,7 @@ class MessageType(enum.IntEnum):
     TLS = 18
 
 
+_NO_RELAY_INFORMATION: Final = RelayInformation()
 _TYPES: Final = {bytes((member,)): member for member in MessageType}
 
 
@@ -107,14 +114,14 @@ class Message:
     def decode(cls, data: bytes) -> Message:
         """Read a whole DHCPv4 message, the payload of its UDP datagram.
 
-        Raises MalformedMessage for what is no DHCPv4 message, an option that doesn't fit its field, an option of
-        the wrong length, and a request from which no client could be told. Option 220 is left to
-        `SubnetAllocation.decode`.
+        Raises MalformedMessage for what is no DHCPv4 message, an option that doesn't fit its field, an option (or
+        sub-option of option 82, see `RelayInformation`) of the wrong length, and a request from which no client could
+        be told. Option 220 is left to `SubnetAllocation.decode`, option 90 to `Authentication.of`.
         """
         if len(data) < OPTIONS_START:
             raise MalformedMessage(f"{len(data)} octets, a DHCPv4 message has {OPTIONS_START} or more")
         op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr = _HEADER.unpack_from(data)
-        if op not in (BOOTREQUEST, BOOTREPLY):
+        if op not in _OPERATIONS:
             raise MalformedMessage(f"offset 0: op {op}, must be 1 or 2")
         if hlen > 16:
             raise MalformedMessage(f"offset 2: hardware address of {hlen} octets, at most 16 fit")
@@ -123,6 +130,8 @@ class Message:
         instances, overload = _read_options(data)
         parts = tuple(instances.pop(_SUBNET_ALLOCATION, ()))
         options = _join_options(instances)
+        if _RELAY_AGENT_INFORMATION in options:
+            RelayInformation.decode(options[_RELAY_AGENT_INFORMATION])
         if op == BOOTREQUEST and hlen == 0 and _CLIENT_IDENTIFIER not in options:
             raise MalformedMessage("neither a hardware address nor a client identifier (option 61)")
         return cls(
@@ -179,12 +188,46 @@ class Message:
     @property
     def max_message_size(self) -> int:
         """Largest IP datagram the sender takes, in octets: option 57, never below 576 (RFC 2132 section 9.10)."""
-        return max(self._integer(Option.MAX_MESSAGE_SIZE) or 0, SMALLEST_MAX_MESSAGE)
+        return max(self._integer(_MAX_MESSAGE_SIZE) or 0, SMALLEST_MAX_MESSAGE)
 
     @property
     def relay_agent_information(self) -> bytes | None:
         """Option 82, its sub-options as they came (RFC 3046)."""
         return self.options.get(_RELAY_AGENT_INFORMATION)
+
+    @property
+    def relay(self) -> RelayInformation:
+        """What option 82 says; read anew each time."""
+        value = self.options.get(_RELAY_AGENT_INFORMATION)
+        return _NO_RELAY_INFORMATION if value is None else RelayInformation.decode(value)
+
+    @property
+    def link_address(self) -> int:
+        """An address on the link that space is wanted for, 0 where the message names none.
+
+        That is the relay's link selection, which MUST be preferred to the client's subnet selection, option 118 (RFC 3527
+        section 3), which is preferred to giaddr (RFC 3011 section 2).
+        """
+        return self.relay.link_selection or self._integer(_SUBNET_SELECTION) or self.giaddr
+
+    @property
+    def server_identifier_override(self) -> int | None:
+        """What MUST be option 54 of the reply, and may be that of a REQUEST to us (RFC 5107 section 4)."""
+        return self.relay.server_identifier_override
+
+    @property
+    def vss(self) -> Vss | None:
+        """The VPN that space is wanted in: the relay's word, else the client's option 221 (RFC 6607 section 7.3)."""
+        vss = self.relay.vss
+        if vss is None:
+            value = self.options.get(_VIRTUAL_SUBNET_SELECTION)
+            vss = None if value is None else Vss.decode(value)
+        return vss
+
+    @property
+    def forcerenew_nonce_algorithms(self) -> tuple[int, ...]:
+        """The algorithms by which the sender can authenticate a FORCERENEW: option 145 (RFC 6704 section 3.1.1)."""
+        return tuple(self.options.get(_FORCERENEW_NONCE_CAPABLE, b""))
 
     def _integer(self, code: int) -> int | None:
         value = self.options.get(code)

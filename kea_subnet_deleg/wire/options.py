@@ -27,12 +27,12 @@ class Option(enum.IntEnum):
     REBINDING_TIME = 59
     CLIENT_IDENTIFIER = 61
     RELAY_AGENT_INFORMATION = 82
+    AUTHENTICATION = 90
     SUBNET_SELECTION = 118
+    FORCERENEW_NONCE_CAPABLE = 145
     SUBNET_ALLOCATION = 220
+    VIRTUAL_SUBNET_SELECTION = 221
 
-
-RELAY_SOURCE_PORT: Final = 19
-"""Sub-option of option 82: the relay listens on the port it sent from (RFC 8357 section 4.1)."""
 
 # Plain integers: these are looked up for every message, and an enum member's hash is a Python call.
 FIXED_LENGTHS: Final[Mapping[int, int]] = {
@@ -98,19 +98,3 @@ def write_option(code: int, value: bytes) -> bytes:
 def write_instances(code: int, parts: Iterable[bytes]) -> bytes:
     """Return one instance of option `code` for each of `parts`, of at most 255 octets each."""
     return b"".join(bytes((code, len(part))) + part for part in parts)
-
-
-def has_relay_source_port(relay_agent_information: bytes) -> bool:
-    """Whether option 82's value holds the relay source port sub-option (RFC 8357 section 4.1).
-
-    A value whose sub-options don't fit is the relay's to answer for: what is whole before the fault counts.
-    """
-    offset = 0
-    while offset + 2 <= len(relay_agent_information):
-        stop = offset + 2 + relay_agent_information[offset + 1]
-        if stop > len(relay_agent_information):
-            return False
-        if relay_agent_information[offset] == RELAY_SOURCE_PORT:
-            return True
-        offset = stop
-    return False

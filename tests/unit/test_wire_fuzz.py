@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kea_subnet_deleg.wire import (
+    Authentication,
     MalformedMessage,
     MalformedOption,
     Message,
     MessageType,
     SubnetAllocation,
+    UnusableAuthentication,
+    VssUse,
     destination,
     reply,
+    verify,
 )
 
 OPTIONS = [
@@ -32,7 +36,8 @@ OPTIONS = [
 ]
 HEADER = "0102060112345678 00058000 00000000 00000000 00000000 0a000001 020000000001".replace(" ", "")
 MESSAGE = bytes.fromhex(HEADER).ljust(236, b"\0") + bytes.fromhex(
-    "63825363 350101 340103 3d0701020000000001 dc050001020118 52080104deadbeef1300 ff"
+    "63825363 350101 340103 3d0701020000000001 910101 5a0b0101000000000000000001 dd0400616263 dc050001020118"
+    "52120104deadbeef1300 05040a010000 9701ff9800 ff"
 )
 
 
@@ -54,7 +59,15 @@ def read_message(data: bytes) -> None:
         numbers = (message.server_identifier, message.requested_address, message.lease_time, message.renewal_time)
         assert all(number is None or 0 <= number < 2**32 for number in (*numbers, message.rebinding_time))
         assert message.max_message_size >= 576
-        destination(message, 0, 0)
+        destination(message, 0, 67)
+        assert 0 <= message.link_address < 2**32
+        assert message.server_identifier_override != 0
+        assert str(message.vss)
+        assert bytes(message.forcerenew_nonce_algorithms) == message.options.get(145, b"")
+        with contextlib.suppress(UnusableAuthentication):
+            Authentication.of(message)
+        assert not verify(data, b"key")
+        Message.decode(reply(message, MessageType.ACK, 0x0A000001, vss=VssUse.USED))
         answer = Message.decode(reply(message, MessageType.NAK, 0x0A000001))
         assert (answer.xid, answer.chaddr) == (message.xid, message.chaddr)
         if message.subnet_allocation_parts:

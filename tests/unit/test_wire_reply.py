@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Replies byte for byte (RFC 2131 table 3, RFC 6842, RFC 3046, RFC 3011) and where they go (RFC 8357)."""
+"""Replies byte for byte (RFC 2131 table 3, RFC 6842, RFC 3046, RFC 3011, RFC 6607) and where they go (RFC 8357)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kea_subnet_deleg.wire import (
     SubnetAllocation,
     SubnetBlock,
     SubnetInformation,
+    VssUse,
     allocation_room,
     destination,
     reply,
@@ -83,7 +84,7 @@ def test_what_was_not_sent_is_not_echoed() -> None:
 
 
 def test_long_relay_agent_information_is_echoed_whole_and_last() -> None:
-    information = "0bff" + "ab" * 255
+    information = "01ff" + "ab" * 255
     asked = request("350101 52ff" + information[:510] + "5202abab ff")
     data = reply(asked, MessageType.OFFER, SERVER, ALLOCATION, 3600)
     assert Message.decode(data).relay_agent_information == bytes.fromhex(information)
@@ -94,6 +95,74 @@ def test_long_relay_agent_information_is_echoed_whole_and_last() -> None:
 def test_values_that_fit_no_option(seconds: int, server: int) -> None:
     with pytest.raises(ValueError, match="must be 0 to 4294967295"):
         reply(request(), MessageType.ACK, server, None, seconds)
+
+
+def test_extra_options_go_before_option_220() -> None:
+    data = reply(request(), MessageType.OFFER, SERVER, ALLOCATION, 3600, extra_options={145: b"\1", 56: b"hi"})
+    assert data == expect(
+        "02 06 06 00 12345678 0000 0000 00000000 00000000 00000000 00000000",
+        "350102 36040a000001 330400000e10 3d07ff000000010203 910101 38026869" + OPTION_220 + "ff",
+    )
+
+
+@pytest.mark.parametrize("code", [51, 52, 53, 54, 61, 220])
+def test_extra_options_that_are_the_replys_own(code: int) -> None:
+    with pytest.raises(ValueError, match=f"option {code} "):
+        reply(request(), MessageType.OFFER, SERVER, ALLOCATION, 3600, extra_options={code: b"\1\1\1\1"})
+
+
+def test_server_identifier_override_is_the_callers_to_pass() -> None:
+    """RFC 5107 section 4: it is option 54 of the reply, and echoed like the rest of option 82."""
+    asked = request("350101 5206 0b040a000063 ff", giaddr=0x0A000002)
+    assert asked.server_identifier_override == 0x0A000063
+    answer = Message.decode(reply(asked, MessageType.OFFER, asked.server_identifier_override, ALLOCATION))
+    assert answer.server_identifier == 0x0A000063
+    assert answer.relay_agent_information == bytes.fromhex("0b040a000063")
+
+
+ASKED_FOR_VPN = "5211 0102abcd 9704 00616263 9800 0203646566"
+
+
+@pytest.mark.parametrize(
+    ("options", "use", "client", "relay"),
+    [
+        (ASKED_FOR_VPN, VssUse.UNSUPPORTED, None, ASKED_FOR_VPN[5:]),
+        (ASKED_FOR_VPN, VssUse.USED, None, "0102abcd 9704 00616263 0203646566"),
+        (ASKED_FOR_VPN, VssUse.REFUSED, None, "0102abcd 0203646566"),
+        ("5206 9704 00616263", VssUse.USED, None, "9704 00616263"),  # as if it had sent 152, RFC 6607 section 7
+        ("5208 9704 00616263 9800", VssUse.REFUSED, None, None),
+        ("dd04 00787978", VssUse.UNSUPPORTED, None, None),
+        ("dd04 00787978", VssUse.USED, "00787978", None),
+        ("dd05 0078797800", VssUse.USED, "0078797800", None),  # an exact copy
+        ("dd04 00787978", VssUse.REFUSED, None, None),
+        # Both: the relay's was used, and both places must say so (section 7.3).
+        ("dd04 00787978 5208 9704 00616263 9800", VssUse.USED, "00616263", "9704 00616263"),
+        ("dd04 00787978 5208 9704 00616263 9800", VssUse.REFUSED, None, None),
+        ("dd04 00787978 5204 0102abcd", VssUse.USED, "00787978", "0102abcd"),
+        ("", VssUse.USED, None, None),
+        ("5204 0102abcd", VssUse.REFUSED, None, "0102abcd"),
+    ],
+)
+def test_what_a_reply_says_of_the_vpn(options: str, use: VssUse, client: str | None, relay: str | None) -> None:
+    asked = request(f"350101 3d07ff000000010203 {options} ff")
+    data = reply(asked, MessageType.OFFER, SERVER, ALLOCATION, 3600, vss=use)
+    answer = Message.decode(data)
+    assert answer.options.get(221) == (None if client is None else bytes.fromhex(client))
+    assert answer.relay_agent_information == (None if relay is None else bytes.fromhex(relay))
+    if relay is not None:
+        assert data.rstrip(b"\0").endswith(bytes.fromhex(relay) + b"\xff")
+
+
+@pytest.mark.parametrize("use", list(VssUse))
+@pytest.mark.parametrize("options", ["", "dd04 00787978", "dd04 00787978 5211" + ASKED_FOR_VPN[5:]])
+def test_room_beside_extra_options_and_vpns(options: str, use: VssUse) -> None:
+    asked = request(f"350101 3d07ff000000010203 390203e8 {options} ff")
+    extra = {90: bytes(28), 145: b"\1", 56: bytes(300)}
+    room = allocation_room(asked, extra_options=extra, vss=use)
+    blocks = [SubnetBlock(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
+    allocation = SubnetAllocation(information=tuple(SubnetInformation((block,)) for block in blocks))
+    data = reply(asked, MessageType.OFFER, SERVER, allocation, 3600, t1=1, t2=2, extra_options=extra, vss=use)
+    assert 950 < 28 + len(data) <= 1000
 
 
 @pytest.mark.parametrize("size", ["", "39020240", "39020001", "39020400", "390205dc", "3902ffff"])

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Spaces, pools and servers as the ledger has them: which pools a request is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Self
+
+DEFAULT_SPACE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTerms:
+    """A pool and on which terms it is leased; None: as the server's parameters say. Lengths are prefix lengths."""
+
+    number: int
+    space: int
+    name: str
+    tags: frozenset[str] = frozenset()
+    policy: str | None = None
+    default_length: int | None = None
+    largest_length: int | None = None
+    smallest_length: int | None = None
+    origins: tuple[IPv4Network, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """All addresses of its origins."""
+        return sum(origin.num_addresses for origin in self.origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """By what a request is known to belong to a space: exactly one of the three."""
+
+    space: int
+    vss: str | None = None
+    network: IPv4Network | None = None
+    identity: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All spaces, pools, and the server identifiers (host-order integers) of the domain; as of some seconds ago."""
+
+    pools: tuple[PoolTerms, ...] = ()
+    selectors: tuple[Selector, ...] = ()
+    servers: frozenset[int] = frozenset()
+    _by_vss: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _by_identity: Mapping[bytes, int] = field(init=False, repr=False, compare=False)
+    _by_network: tuple[tuple[IPv4Network, int], ...] = field(init=False, repr=False, compare=False)
+    _by_space: Mapping[int, tuple[PoolTerms, ...]] = field(init=False, repr=False, compare=False)
+    _by_origin: Mapping[int, Mapping[tuple[int, int], PoolTerms]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "_by_vss", {s.vss: s.space for s in self.selectors if s.vss is not None})
+        put(self, "_by_identity", {s.identity: s.space for s in self.selectors if s.identity is not None})
+        networks = [(s.network, s.space) for s in self.selectors if s.network is not None]
+        put(self, "_by_network", tuple(sorted(networks, key=lambda pair: -pair[0].prefixlen)))
+        spaces = {pool.space for pool in self.pools}
+        put(self, "_by_space", {space: tuple(p for p in self.pools if p.space == space) for space in spaces})
+        put(
+            self,
+            "_by_origin",
+            {
+                space: {
+                    (int(origin.network_address), origin.prefixlen): pool
+                    for pool in self.pools
+                    if pool.space == space
+                    for origin in pool.origins
+                }
+                for space in spaces
+            },
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what deleg.directory() returns."""
+        return cls(
+            tuple(
+                PoolTerms(
+                    pool["pool"],
+                    pool["space"],
+                    pool["name"],
+                    frozenset(pool["tags"]),
+                    pool["policy"],
+                    pool["default_length"],
+                    pool["largest_length"],
+                    pool["smallest_length"],
+                    tuple(IPv4Network(origin) for origin in pool["origins"]),
+                )
+                for pool in value["pools"]
+            ),
+            tuple(
+                Selector(
+                    s["space"],
+                    s["vss"],
+                    None if s["network"] is None else IPv4Network(s["network"]),
+                    None if s["identity"] is None else bytes.fromhex(s["identity"]),
+                )
+                for s in value["selectors"]
+            ),
+            frozenset(int(IPv4Address(address)) for address in value["servers"]),
+        )
+
+    def space_of(self, identity: bytes, vss: str | None, relay: int) -> int | None:
+        """Return the space of a request, None where its VSS is unknown: it must not be served from another VPN (RFC 6607).
+
+        What is said of the client itself goes first, then its VSS, then the longest network that its relay (link address, giaddr; a
+        host-order integer) is in.
+        """
+        if identity in self._by_identity:
+            return self._by_identity[identity]
+        if vss is not None:
+            return self._by_vss.get(vss)
+        if relay and self._by_network:
+            address = IPv4Address(relay)
+            for network, space in self._by_network:
+                if address in network:
+                    return space
+        return DEFAULT_SPACE
+
+    def pools_for(self, space: int, name: str | None) -> tuple[PoolTerms, ...]:
+        """Return the pools that serve a request: those tagged with its Subnet-Name (RFC 6656 3.3), else those without tags."""
+        pools = self._by_space.get(space, ())
+        if name is not None and (tagged := tuple(pool for pool in pools if name in pool.tags)):
+            return tagged
+        return tuple(pool for pool in pools if not pool.tags)
+
+    def pool_of(self, space: int, block: IPv4Network) -> PoolTerms | None:
+        """Return the pool that a block is of, None where no origin holds it."""
+        origins = self._by_origin.get(space)
+        if origins is None:
+            return None
+        address = int(block.network_address)
+        for length in range(block.prefixlen, 0, -1):
+            pool = origins.get((address >> (32 - length) << (32 - length), length))
+            if pool is not None:
+                return pool
+        return None

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Space follows use: the seed's apportioning ([0010], [0061], [0065], [0077], [0115], [0120], [0140]).
+
+Why a decision was made as it was; the codes are in the event log and do not change:
+
+=============================================  ====================================================================================
+as asked                                       nothing speaks against it
+largest allowed                                asked for more than the limits give
+server's choice                                no size asked: the default
+server's choice: half of the largest free      no size asked: the default would take more than half of the largest free block
+server's choice: heavy use                     no size asked: as much as the lessee holds already, for it uses that heavily
+scarce: newcomer                               holds nothing yet: half of what is free at most
+scarce: uses less than others                  smaller by as many halvings as its utilisation is below that of the others ([0115])
+scarce: uses half at most                      half the size, since its renewals would leave it no more either
+nearly gone: smaller                           half the size, whoever asks
+nearly gone: uses less than others             refused
+nearly gone: others use theirs heavily         refused to who holds nothing yet ([0115])
+smaller than is given                          refused: the limits give no block so small
+usage not reported                             renewed in full, as whatever is leased counts as used ([0124])
+more than half used                            renewed in full: half the block would not do ([0140]: 74 of 128)
+not scarce                                     renewed in full, however little is used
+smallest, in use                               renewed in full: no smaller block could follow
+scarce: half would do                          deprecated, so that a block of half the size can follow ([0010]: 45% of a /24)
+scarce: unused                                 deprecated: has been used, or may have been, and is not now
+nearly gone: never used                        refused with a NAK
+=============================================  ====================================================================================
+
+Why the flag `s` was set is among the numbers, as "push": "newcomer", "heavy use" or "below its share".
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, fields
+from typing import Final
+
+from kea_subnet_deleg.policy.protocol import (
+    Grant,
+    Lessee,
+    Limits,
+    Refusal,
+    RenewalVerdict,
+    Reported,
+    Verdict,
+    View,
+    Wish,
+)
+
+AS_ASKED: Final = "as asked"
+LARGEST_ALLOWED: Final = "largest allowed"
+CHOSEN: Final = "server's choice"
+CHOSEN_HALF: Final = "server's choice: half of the largest free"
+CHOSEN_HEAVY: Final = "server's choice: heavy use"
+SCARCE_NEWCOMER: Final = "scarce: newcomer"
+SCARCE_USES_LESS: Final = "scarce: uses less than others"
+SCARCE_USES_HALF: Final = "scarce: uses half at most"
+GONE_SMALLER: Final = "nearly gone: smaller"
+GONE_USES_LESS: Final = "nearly gone: uses less than others"
+GONE_NEWCOMER: Final = "nearly gone: others use theirs heavily"
+TOO_SMALL: Final = "smaller than is given"
+NOT_REPORTED: Final = "usage not reported"
+MORE_THAN_HALF: Final = "more than half used"
+NOT_SCARCE: Final = "not scarce"
+SMALLEST: Final = "smallest, in use"
+HALF_WOULD_DO: Final = "scarce: half would do"
+UNUSED: Final = "scarce: unused"
+NEVER_USED: Final = "nearly gone: never used"
+
+PUSH_NEWCOMER: Final = "newcomer"
+PUSH_HEAVY: Final = "heavy use"
+PUSH_SHARE: Final = "below its share"
+
+SATURATED: Final = 65534
+"""The highest count that a renewal can report (RFC 6656 section 3.2.1.1); of a block beyond /16 it may mean any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where the proportional policy changes its mind. All are fractions from 0 to 1 but `most_halvings`.
+
+    Attributes
+    ----------
+    scarce
+        Space is scarce where this fraction of it is free, or less: who uses theirs less than the others gets smaller blocks,
+        and little used blocks are deprecated at their renewal.
+    critical
+        Space is nearly gone where this fraction of it is free, or less: who uses theirs less than the others gets nothing.
+    ample
+        Lessees are told to ask for more while at least this fraction stays free.
+    heavy
+        A lessee that uses at least this fraction of what it holds uses it heavily, and is told to ask for more.
+    very_high
+        Where space is nearly gone and the lessees use at least this fraction of theirs, a newcomer gets nothing.
+    most_halvings
+        A block is made smaller this many times at most, however little the lessee uses.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range, or not critical <= scarce <= ample.
+    """
+
+    scarce: float = 0.25
+    critical: float = 0.05
+    ample: float = 0.5
+    heavy: float = 0.8
+    very_high: float = 0.9
+    most_halvings: int = 3
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            low, high = (1, 30) if name == "most_halvings" else (0, 1)
+            if not low <= (value := getattr(self, name)) <= high:
+                raise ValueError(f"{name}: {value}: must be from {low} to {high}")
+        if not self.critical <= self.scarce <= self.ample:
+            raise ValueError(
+                f"scarce: {self.scarce}: must be from critical, which is {self.critical}, to ample, which is {self.ample}"
+            )
+
+
+class _Scarcity(enum.Enum):
+    """How much is left."""
+
+    NONE = enum.auto()
+    SCARCE = enum.auto()
+    CRITICAL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What is decided by, in addresses, made consistent: nobody uses more than it holds, nothing is negative.
+
+    What was never reported counts as unused here. Else a lessee could get more by not reporting, and hoard.
+    """
+
+    held: int
+    used: int
+    others_held: int
+    others_used: int
+    size: int
+    free: int
+
+    @classmethod
+    def of(cls, lessee: Lessee, view: View) -> _Figures:
+        own, everyone = lessee.holding, view.everyone
+        others_held = max(0, everyone.held - own.held)
+        others_used = max(0, min(everyone.used - own.used, others_held))
+        return cls(own.held, min(own.used, own.held), others_held, others_used, view.size, min(view.free, view.size))
+
+    @property
+    def newcomer(self) -> bool:
+        return self.held == 0
+
+    @property
+    def utilisation(self) -> float:
+        return self.used / self.held if self.held else 0.0
+
+    @property
+    def others_utilisation(self) -> float:
+        return self.others_used / self.others_held if self.others_held else 0.0
+
+    @property
+    def share(self) -> float:
+        """The lessee's part of all use; 0 where nothing is used."""
+        return self.used / (self.used + self.others_used) if self.used else 0.0
+
+    @property
+    def fair(self) -> int:
+        """The addresses that are the lessee's share of the space (seed [0077])."""
+        return self.size * self.used // (self.used + self.others_used) if self.used else 0
+
+    @property
+    def free_fraction(self) -> float:
+        """What is free of the space. All, where nothing is known of it: the ledger knows better what is left."""
+        return self.free / self.size if self.size else 1.0
+
+    def halvings(self, most: int) -> int:
+        """How often the others' utilisation must be halved to be no more than the lessee's: 0 if it is not, `most` at most."""
+        for n in range(most):
+            if self.others_used * self.held <= self.used * self.others_held << n:
+                return n
+        return most
+
+    def numbers(self, asked: int) -> dict[str, float | str]:
+        """Return what the event log tells; `asked` is a prefix length."""
+        return {
+            "asked": asked,
+            "utilisation": round(self.utilisation, 4) if self.used else "unknown",
+            "others-utilisation": round(self.others_utilisation, 4) if self.others_used else "unknown",
+            "share": round(self.share, 4),
+            "free": round(self.free_fraction, 4) if self.size else "unknown",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Proportional:
+    """In plenty everyone gets what it asks; in scarcity who uses little gets little, and what is little used is asked back."""
+
+    thresholds: Thresholds = Thresholds()
+
+    def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
+        """Decide on a request for a block: never more than asked, never outside the limits (seed [0061], [0115])."""
+        figures = _Figures.of(lessee, view)
+        asked, reason = wish.prefix_length, AS_ASKED
+        if not asked:
+            asked, reason = self._choose(figures, view, limits)
+        numbers = figures.numbers(wish.prefix_length)
+        if asked > limits.smallest:
+            return Refusal(TOO_SMALL, numbers)
+        if asked < limits.largest:
+            asked, reason = limits.largest, LARGEST_ALLOWED
+        length, why = self._apportion(asked, figures)
+        if length is None:
+            return Refusal(why, numbers)
+        length = min(length, limits.smallest)
+        if length != asked:
+            reason = why
+        # Who follows our `s` (size zero) is not told `s` again in the OFFER, by figures that don't yet count what it was offered.
+        push = self._push(figures, figures.utilisation, _addresses(length), limits) if wish.prefix_length else None
+        return Grant(length, limits.smallest, reason, numbers | {"push": push} if push else numbers, push is not None)
+
+    def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
+        """Decide on a renewal by the block's own use and by what is left of the space (seed [0010], [0140])."""
+        figures = _Figures.of(lessee, view)
+        verdict, reason = self._renewal(reported, self._scarcity(figures), limits)
+        numbers = figures.numbers(reported.prefix_length)
+        for name, count in (("high-water", reported.high_water), ("in-use", reported.in_use)):
+            if count is not None:
+                numbers[name] = count
+        return RenewalVerdict(verdict, reason, numbers)
+
+    def push(self, lessee: Lessee, granted: int, view: View, limits: Limits) -> bool:
+        """Return whether the ACK shall carry the flag `s` (seed [0072]); see Policy.push for what the arguments must be.
+
+        Other than for the OFFER, use is heavy where it still is with what was just granted, and a renewal makes no newcomer.
+        """
+        figures = _Figures.of(lessee, view)
+        if figures.newcomer and not granted:
+            return False
+        utilisation = figures.used / (figures.held + granted) if figures.held else 0.0
+        return self._push(figures, utilisation, granted, limits) is not None
+
+    def _scarcity(self, figures: _Figures) -> _Scarcity:
+        if figures.free_fraction <= self.thresholds.critical:
+            return _Scarcity.CRITICAL
+        return _Scarcity.SCARCE if figures.free_fraction <= self.thresholds.scarce else _Scarcity.NONE
+
+    def _choose(self, figures: _Figures, view: View, limits: Limits) -> tuple[int, str]:
+        """Return the prefix length for who leaves it to us, and why (seed [0067], Table 3)."""
+        length, reason = limits.default, CHOSEN
+        if figures.utilisation >= self.thresholds.heavy:
+            # Doubling, as far as its share goes.
+            doubling = _prefix_length(min(figures.held, max(0, figures.fair - figures.held)))
+            if doubling < length:
+                length, reason = doubling, CHOSEN_HEAVY
+        half = min((free + 1 for free, blocks in view.free_by_length.items() if blocks), default=0)
+        if half > length:
+            length, reason = half, CHOSEN_HALF
+        return min(length, limits.smallest), reason
+
+    def _apportion(self, asked: int, figures: _Figures) -> tuple[int | None, str]:
+        """Return what is left of a request by what is left of the space: a prefix length, None for nothing; and why."""
+        scarcity = self._scarcity(figures)
+        critical = scarcity is _Scarcity.CRITICAL
+        if scarcity is _Scarcity.NONE:
+            return asked, AS_ASKED
+        if figures.newcomer:
+            if critical and figures.others_utilisation >= self.thresholds.very_high:
+                return None, GONE_NEWCOMER
+            half_of_free = _prefix_length(figures.free // 2)
+            return max(asked + 1 if critical else asked, half_of_free), GONE_SMALLER if critical else SCARCE_NEWCOMER
+        halvings = figures.halvings(self.thresholds.most_halvings)
+        if halvings:
+            return (None, GONE_USES_LESS) if critical else (asked + halvings, SCARCE_USES_LESS)
+        if critical:
+            return asked + 1, GONE_SMALLER
+        # Given the size asked, it could be told at the next renewal to return it for half of it, and ask the same again.
+        return (asked + 1, SCARCE_USES_HALF) if 2 * figures.used <= figures.held else (asked, AS_ASKED)
+
+    @staticmethod
+    def _renewal(reported: Reported, scarcity: _Scarcity, limits: Limits) -> tuple[Verdict, str]:
+        high_water, in_use = reported.high_water, reported.in_use
+        if high_water is None and in_use is None:
+            return Verdict.FULL, NOT_REPORTED
+        peak = max(high_water or 0, in_use or 0)
+        if 2 * peak > _addresses(reported.prefix_length) or peak >= SATURATED:
+            return Verdict.FULL, MORE_THAN_HALF
+        if scarcity is _Scarcity.NONE:
+            return Verdict.FULL, NOT_SCARCE
+        if peak and reported.prefix_length >= limits.smallest:
+            return Verdict.FULL, SMALLEST
+        # A NAK stops all use at once (RFC 6656 section 5.2), so both counts must say that there is none.
+        if scarcity is _Scarcity.CRITICAL and high_water == 0 and in_use == 0:
+            return Verdict.REFUSE, NEVER_USED
+        return Verdict.DEPRECATE, HALF_WOULD_DO if in_use or (in_use is None and peak) else UNUSED
+
+    def _push(self, figures: _Figures, utilisation: float, granted: int, limits: Limits) -> str | None:
+        """Return why the lessee should ask for more once it has what is `granted`, None if it should not (seed [0065], [0120])."""
+        # Where nothing is known of the space, `size` is 0 and nothing is ample.
+        if not figures.size or figures.free - granted < self.thresholds.ample * figures.size:
+            return None
+        if figures.newcomer:
+            return PUSH_NEWCOMER
+        if not figures.used:
+            return None
+        if utilisation >= self.thresholds.heavy:
+            return PUSH_HEAVY
+        # Use must also fill more than half of what it has: what is less used is the first to be asked back.
+        held = figures.held + granted
+        if held + _addresses(limits.default) <= figures.fair and 2 * figures.used > held:
+            return PUSH_SHARE
+        return None
+
+
+def _addresses(prefix_length: int) -> int:
+    return 1 << 32 - prefix_length
+
+
+def _prefix_length(addresses: int) -> int:
+    """Return the prefix length of the largest block of no more than so many addresses, 32 for none."""
+    return min(32, 33 - addresses.bit_length())

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MPL-2.0
+"""From what the ledger granted to the octets of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kea_subnet_deleg.ledger import Granted
+from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
+from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.wire import (
+    HMAC_MD5,
+    Message,
+    MessageType,
+    Option,
+    SubnetAllocation,
+    SubnetBlock,
+    SubnetInformation,
+    VssUse,
+    allocation_room,
+    destination,
+    reply,
+)
+
+BLOCKS_PER_SUBOPTION: Final = 36
+"""Blocks that fit a Subnet-Information of 255 octets without statistics."""
+_BLOCK_SIZE: Final = 7
+_SUBOPTION_HEADER: Final = 3
+_AUTHENTICATION_ROOM: Final = {int(Option.AUTHENTICATION): bytes(31)}
+_NONCE_CAPABLE: Final = int(Option.FORCERENEW_NONCE_CAPABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What replies say of times. T1 and T2 as shares of the lease time, or None for none (RFC 2132 sections 9.11, 9.12).
+
+    `suggested`: seconds that the client should lease addresses of the subnet for (RFC 6656 section 3.4), or None.
+    """
+
+    t1: float | None = None
+    t2: float | None = None
+    suggested: int | None = None
+
+    def of(self, lease_time: int | None) -> tuple[int | None, int | None]:
+        """Return T1 and T2 in seconds."""
+        if lease_time is None:
+            return None, None
+        if lease_time == 0xFFFFFFFF:  # for ever: nothing to renew
+            return (None if self.t1 is None else lease_time), (None if self.t2 is None else lease_time)
+        return (
+            None if self.t1 is None else int(lease_time * self.t1),
+            None if self.t2 is None else int(lease_time * self.t2),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on."""
+
+    blocks: Sequence[Granted]
+    lease_time: int | None = None
+    listing: bool = False
+    more: bool = False
+    nonce: bytes | None = None
+
+
+class Replies:
+    """Encodes answers."""
+
+    def __init__(self, times: Times, authenticator: Authenticator) -> None:
+        self._times = times
+        self._authenticator = authenticator
+
+    def encode(self, packet: Inbound, message: Message, kind: MessageType, server: int, content: Content) -> Outbound:
+        """Return the answer of `kind` to a message, from the server identifier `server`."""
+        extra = self._extra(message, kind, content.nonce)
+        t1, t2 = self._times.of(content.lease_time)
+        data = reply(
+            message,
+            kind,
+            server,
+            self._allocation(kind, content),
+            content.lease_time,
+            t1=t1,
+            t2=t2,
+            extra_options=extra,
+            vss=VssUse.UNSUPPORTED if message.vss is None else VssUse.USED,
+        )
+        # A NAK too: RFC 2131 section 4.1 broadcasts those because the client's address may be wrong. It is not in question here.
+        address, port = destination(message, packet.source, packet.source_port)
+        signed = self._authenticator.sign(message, data)
+        return Outbound(signed, packet.interface, packet.local_address, address, port, message.chaddr)
+
+    def _extra(self, message: Message, kind: MessageType, nonce: bytes | None) -> Mapping[int, bytes]:
+        options = self._authenticator.options(message, nonce)
+        if kind is MessageType.OFFER and can_use_nonce(message):
+            options[_NONCE_CAPABLE] = bytes((HMAC_MD5,))  # RFC 6704 section 3.1.3
+        return options
+
+    def _allocation(self, kind: MessageType, content: Content) -> SubnetAllocation | None:
+        """Return option 220: as few Subnet-Informations as hold the blocks, flag s in the last where there is more."""
+        if not content.blocks:
+            return None
+        information = [
+            SubnetInformation(
+                tuple(
+                    SubnetBlock(block.prefix, block.deprecate, block.hierarchical)
+                    for block in content.blocks[start : start + BLOCKS_PER_SUBOPTION]
+                ),
+                client=content.listing,
+            )
+            for start in range(0, len(content.blocks), BLOCKS_PER_SUBOPTION)
+        ]
+        if content.more:
+            information[-1] = replace(information[-1], server=True)
+        suggested = None if kind is MessageType.NAK or content.listing else self._times.suggested
+        return SubnetAllocation(information=tuple(information), suggested_lease_time=suggested)
+
+
+def blocks_that_fit(message: Message) -> int:
+    """Return how many blocks a reply to `message` can carry, at least one."""
+    # Flags octet, Suggested-Lease-Time, and room for option 90 where it may be needed.
+    authenticated = Option.AUTHENTICATION in message.options or can_use_nonce(message)
+    octets = allocation_room(message, extra_options=_AUTHENTICATION_ROOM if authenticated else None) - 1 - 6
+    whole, rest = divmod(octets, _SUBOPTION_HEADER + BLOCKS_PER_SUBOPTION * _BLOCK_SIZE)
+    return max(1, whole * BLOCKS_PER_SUBOPTION + max(0, rest - _SUBOPTION_HEADER) // _BLOCK_SIZE)
