@@ -202,14 +202,14 @@ language plpgsql as $$
 declare
     v_kind text;
 begin
-    if tg_op <> 'DELETE' and not (new.prefix <<= new.origin and masklen(new.prefix) <= 30 and case new.state
+    if tg_op <> 'DELETE' and (new.prefix <<= new.origin and masklen(new.prefix) <= 30 and case new.state
             when 'free' then coalesce(new.lessee, new.xid) is null and new.expires is null
             when 'offered' then new.lessee + new.xid + new.slot + new.lease_time is not null and new.expires is not null
                 and new.hierarchical is not null and not new.draining
             when 'leased' then new.lessee + new.lease_time is not null and new.expires is not null and new.hierarchical
             when 'reserved' then new.lessee + new.lease_time is not null and new.expires is not null and not new.hierarchical
             when 'local' then new.lessee is null
-            when 'quarantined' then new.expires is not null end) then
+            when 'quarantined' then new.expires is not null end) is not true then
         raise exception 'block % of space % is not a valid % block: %', new.prefix, new.space, new.state, to_jsonb(new)
             using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
     end if;
@@ -330,6 +330,27 @@ begin
            server = null, lease_time = null, since = now(), renewed = null, expires = null, reason = p_reason, detail = null
      where space = p_space and prefix = p_prefix;
     return v_prefix;
+end $$;
+
+-- What is offered in a transaction is free again. Returns the number of blocks.
+create function deleg._free_offers(p_space integer, p_lessee bigint, p_xid bigint, p_reason text) returns integer
+language plpgsql as $$
+declare
+    v_prefix cidr;
+    v_freed integer := 0;
+begin
+    if not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid and state = 'offered') then
+        return 0;
+    end if;
+    -- Read what to free only once alone: until then the sweeper may end these offers, and other clients get the blocks.
+    perform deleg._own_free_blocks(p_space);
+    for v_prefix in
+        select prefix from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid and state = 'offered'
+    loop
+        perform deleg._free(p_space, v_prefix, p_reason);
+        v_freed := v_freed + 1;
+    end loop;
+    return v_freed;
 end $$;
 
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
@@ -521,13 +542,13 @@ create function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) ret
 language plpgsql as $$
 declare
     v_lessee bigint := deleg._lessee(p_space, p_identity);
-    v_xid bigint := (p_op ->> 'xid')::bigint;
     v_kept cidr[];
+    v_xids bigint[];
     v_least bigint;
     v_blocks jsonb;
-    v_spare cidr;
 begin
-    -- Already leased to this client in this transaction: a retransmission, the same answer again, and the same lease time from now.
+    -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
+    -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.)
     select array_agg(b.prefix order by w.n), min(deleg._within(b.lease_time, o))
       into v_kept, v_least
       from jsonb_array_elements(p_op -> 'blocks') with ordinality as w (block, n)
@@ -535,7 +556,7 @@ begin
       join deleg.origins o on o.space = b.space and o.prefix = b.origin
      where b.lessee = v_lessee and b.hierarchical = (w.block ->> 1)::boolean
        and (not (w.block ->> 2)::boolean or (b.detail ->> 'push')::boolean)
-       and (b.state = 'offered' or (b.state in ('leased', 'reserved') and b.xid = v_xid));
+       and b.state in ('offered', 'leased', 'reserved');
     if v_kept is null or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
     end if;
@@ -546,16 +567,15 @@ begin
            since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
      where space = p_space and prefix = any (v_kept)
-     returning prefix, hierarchical, draining)
-    select jsonb_agg(deleg._wire(prefix, hierarchical, draining) order by array_position(v_kept, prefix))
-      into v_blocks from leased;
-    for v_spare in
-        select prefix from deleg.blocks
-         where space = p_space and lessee = v_lessee and xid = v_xid and state = 'offered'
-    loop
-        perform deleg._own_free_blocks(p_space);
-        perform deleg._free(p_space, v_spare, 'not accepted');
-    end loop;
+       -- Once more: since it was read above, the sweeper may have ended the offer, and another client may even have the block.
+       and lessee = v_lessee and state in ('offered', 'leased', 'reserved')
+     returning prefix, hierarchical, draining, xid)
+    select jsonb_agg(deleg._wire(prefix, hierarchical, draining) order by array_position(v_kept, prefix)), array_agg(distinct xid)
+      into v_blocks, v_xids from leased;
+    if v_blocks is null then
+        return jsonb_build_object('outcome', 'refused');
+    end if;
+    perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'),
                               'held', (select sum(deleg._size(prefix)) from deleg.blocks
@@ -579,8 +599,10 @@ declare
     v_refused jsonb := '[]';
 begin
     for v_item in select value from jsonb_array_elements(p_op -> 'blocks') loop
-        select * into v_block from deleg.blocks where space = p_space and prefix = (v_item ->> 0)::cidr for update;
-        continue when not found or v_block.lessee is distinct from v_lessee;
+        -- Another client's block must not even be locked: only lock 1 of its own makes that safe.
+        select * into v_block from deleg.blocks
+         where space = p_space and prefix = (v_item ->> 0)::cidr and lessee = v_lessee for update;
+        continue when not found;
         if v_block.state = 'quarantined' then                -- no longer its: stop at once (seed [0081])
             v_refused := v_refused || jsonb_build_array(deleg._wire(v_block.prefix, coalesce(v_block.hierarchical, false), false));
             continue;
@@ -655,20 +677,12 @@ create function deleg._reclaim(p_space integer, p_identity bytea, p_op jsonb) re
 language plpgsql as $$
 declare
     v_lessee bigint := deleg._lessee(p_space, p_identity);
-    v_prefix cidr;
-    v_reclaimed integer := 0;
+    v_reclaimed integer;
 begin
     if v_lessee is null or exists (select from deleg.servers where address = (p_op ->> 'named')::inet) then
         return jsonb_build_object('outcome', 'nothing');
     end if;
-    for v_prefix in
-        select prefix from deleg.blocks
-         where space = p_space and lessee = v_lessee and xid = (p_op ->> 'xid')::bigint and state = 'offered'
-    loop
-        perform deleg._own_free_blocks(p_space);
-        perform deleg._free(p_space, v_prefix, 'another server was chosen');
-        v_reclaimed := v_reclaimed + 1;
-    end loop;
+    v_reclaimed := deleg._free_offers(p_space, v_lessee, (p_op ->> 'xid')::bigint, 'another server was chosen');
     return jsonb_build_object('outcome', case when v_reclaimed > 0 then 'reclaimed' else 'nothing' end);
 end $$;
 

@@ -19,9 +19,11 @@
 #include <hooks/hooks.h>
 #include <process/daemon.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -209,7 +211,11 @@ int leases4_committed(CalloutHandle& handle) {
     isc::dhcp::Lease4CollectionPtr leases;
     handle.getArgument("leases4", leases);
     if (leases) {
-        count(Counter::LeasesCommitted, static_cast<int64_t>(leases->size()));
+        // A DHCPDECLINE commits its lease too, as declined; lease4_decline counts that.
+        const auto in_use = [](const isc::dhcp::Lease4Ptr& lease) {
+            return lease->state_ == isc::dhcp::Lease::STATE_DEFAULT;
+        };
+        count(Counter::LeasesCommitted, std::count_if(leases->begin(), leases->end(), in_use));
     }
     return 0;
 }

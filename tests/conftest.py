@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ import psycopg
 import pytest
 
 from ci.labs.cluster import Cluster
+from ci.labs.process import Process
 from kea_subnet_deleg.ledger import Admin, Ledger
 from kea_subnet_deleg.ledger._files import schema_sql
 
 TEMPLATE: Final = "ledger_template"
 TIMEOUT: Final = 30.0  # seconds a statement may take before a test fails rather than hangs
 
+_PREFIX: Final = "ksd-pg-"
 _numbers = itertools.count(1)
 
 
@@ -135,9 +139,10 @@ def empty_cluster() -> Iterator[Cluster]:
 class running_cluster:  # noqa: N801  # a context manager
     """A new cluster and its server process; everything of it is gone afterwards."""
 
-    def __enter__(self) -> tuple[Cluster, Any]:
+    def __enter__(self) -> tuple[Cluster, Process]:
+        _end_leftovers()
         # Not under pytest's own directory: PostgreSQL's account must get there, and a socket's path has 107 octets at most.
-        self._folder = Path(tempfile.mkdtemp(prefix="ksd-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._folder.chmod(0o755)
         cluster = Cluster(self._folder / "c")
         cluster.create()
@@ -148,3 +153,13 @@ class running_cluster:  # noqa: N801  # a context manager
     def __exit__(self, *_: object) -> None:
         Cluster.stop(self.process)
         shutil.rmtree(self._folder)
+
+
+def _end_leftovers() -> None:
+    """End the clusters of test runs that were killed: their folders are named for the pid of the run."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if Path(f"/proc/{folder.name.removeprefix(_PREFIX).partition('-')[0]}").exists():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            Cluster.stop(Process.of(int((folder / "c/data/postmaster.pid").read_text().split()[0])))
+        shutil.rmtree(folder, ignore_errors=True)

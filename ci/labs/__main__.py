@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.action == "up":
             print(json.dumps(_up(options).describe(), indent=2))
         elif Lab.exists(options.name):
-            Lab.load(options.name).down()
+            for problem in Lab.load(options.name).down():
+                print(f"ci/lab: {problem}", file=sys.stderr)
         else:
             print(f"ci/lab: there is no lab {options.name!r}", file=sys.stderr)
     except LabError as error:

@@ -58,7 +58,9 @@ class Cluster:
     def wait(self, process: Process) -> None:
         """Wait until the cluster answers. Raises `RuntimeError` with its log's tail where it does not."""
         deadline = time.monotonic() + READY
-        while subprocess.run([binaries() / "pg_isready", "-q", "-h", self.directory], check=False).returncode:
+        while subprocess.run(
+            [binaries() / "pg_isready", "-q", "-h", self.directory, "-U", SUPERUSER, "-d", SUPERUSER], check=False
+        ).returncode:
             if not process.alive or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start; its log {self.log}:\n{tail(self.log)}")
             time.sleep(0.05)
@@ -70,9 +72,9 @@ class Cluster:
         return run(psql, "-XqAt", "-v", "ON_ERROR_STOP=1", *arguments, self.dsn(database))
 
     @staticmethod
-    def stop(process: Process) -> None:
-        """End it as PostgreSQL's own tools do: fast (SIGINT), then immediate (SIGQUIT)."""
-        process.end(signal.SIGINT, signal.SIGQUIT)
+    def stop(process: Process) -> signal.Signals | None:
+        """End it as PostgreSQL's own tools do: fast (SIGINT), then immediate (SIGQUIT). Returns the signal that worked."""
+        return process.end(signal.SIGINT, signal.SIGQUIT)
 
     @property
     def _data(self) -> str:

@@ -113,21 +113,19 @@ class Lab:
             raise
         return self
 
-    def down(self) -> None:
+    def down(self) -> list[str]:
         """End exactly what was started, servers first, and remove the directory.
 
-        Does nothing where there is nothing.
+        Returns what did not end in good order: a process that had ended before, or crashed, or had to be killed.
         """
         with _undisturbed():
-            for name in [name for name in self._processes if name in self.servers]:
-                self._processes.pop(name).end(signal.SIGTERM)
-            for process in self._processes.values():
-                self.cluster.stop(process)
-            self._processes.clear()
+            names = sorted(self._processes, key=lambda name: name not in self.servers)
+            problems = [problem for name in names if (problem := self._end(name, self._processes.pop(name)))]
             for netns in self._namespaces:
                 network.delete(netns)
             self._namespaces.clear()
             shutil.rmtree(self.directory, ignore_errors=True)
+        return problems
 
     def __enter__(self) -> Self:
         return self.up()
@@ -135,7 +133,9 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.down()
+        problems = self.down()
+        if problems and error is None:
+            raise LabError("; ".join(problems))
 
     @classmethod
     def load(cls, name: str) -> Self:
@@ -190,13 +190,15 @@ class Lab:
         return process
 
     def stop(self, name: str) -> None:
-        """End the server `name` in good order."""
-        self._processes[name].end(signal.SIGTERM)
+        """End the server `name` in good order. Raises `LabError` where it does not end so."""
+        problem = self._end(name, self._processes[name])
         self._ended(name)
+        if problem:
+            raise LabError(problem)
 
     def kill(self, name: str) -> None:
         """End the server `name`, or the cluster (`main`), as a power cut would: the whole of it with SIGKILL."""
-        self._processes[name].end()
+        self._processes[name].destroy()
         self._ended(name)
 
     def process(self, name: str) -> Process:
@@ -300,6 +302,18 @@ class Lab:
         self._processes[name] = process
         self._save()
         return process
+
+    def _end(self, name: str, process: Process) -> str:
+        """End a process in good order; return what was not in order about it, or nothing."""
+        if name in self.servers:
+            worked, expected = process.end(signal.SIGTERM), signal.SIGTERM
+        else:
+            worked, expected = self.cluster.stop(process), signal.SIGINT
+        if worked is None:
+            return f"{name} of lab {self.name} had ended by itself, exit code {process.exit_code}"
+        if worked != expected or process.exit_code:
+            return f"{name} of lab {self.name} ended by {worked.name} only, exit code {process.exit_code}"
+        return ""
 
     def _ended(self, name: str) -> None:
         del self._processes[name]

@@ -24,7 +24,11 @@ def add(netns: str) -> None:
 def delete(netns: str) -> None:
     """Delete a namespace if it is there; its veth links go with it."""
     if exists(netns):
-        run("ip", "netns", "delete", netns)
+        try:
+            run("ip", "netns", "delete", netns)
+        except RuntimeError:
+            if exists(netns):  # and not deleted by another process meanwhile
+                raise
 
 
 def cable(one: str, other: str) -> None:

@@ -30,10 +30,30 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)  # reap it if it is a child of ours that has ended
         fields = _stat(self.pid)
-        return fields is not None and int(fields[19]) == self.started and fields[0] not in "ZX"
+        if fields is None or int(fields[19]) != self.started:
+            return False
+        try:
+            reaped, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # no child of ours, so somebody else reaps it
+            return fields[0] not in "ZX"
+        if reaped:
+            _statuses[self] = os.waitstatus_to_exitcode(status)
+        return not reaped
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended: its exit code, or minus the signal that ended it. None while it runs, or where it is no child of ours."""
+        return None if self.alive else _statuses.get(self)
+
+    def children(self) -> list[Process]:
+        """Its own child processes."""
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            fields = _stat(int(directory.name))
+            if fields is not None and int(fields[1]) == self.pid:
+                found.append(Process(int(directory.name), int(fields[19])))
+        return found
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
@@ -50,12 +70,30 @@ class Process:
             time.sleep(0.02)
         return True
 
-    def end(self, *polite: signal.Signals, patience: float = 10.0) -> None:
-        """End it: each polite signal is given `patience` seconds to work, then SIGKILL."""
+    def end(self, *polite: signal.Signals, patience: float = 10.0) -> signal.Signals | None:
+        """End it: each polite signal is given `patience` seconds to work, then SIGKILL.
+
+        Returns the signal that worked, None where it had ended by itself.
+        """
+        if not self.alive:
+            return None
         for number in (*polite, signal.SIGKILL):
             self.send(number)
             if self.wait(patience):
-                return
+                break
+        return number
+
+    def destroy(self) -> None:
+        """End it and its children at once, as a power cut would."""
+        self.send(signal.SIGSTOP)  # no more children from here on
+        doomed = [self, *self.children()]
+        for process in doomed:
+            process.send(signal.SIGKILL)
+        for process in doomed:
+            process.wait(10.0)
+
+
+_statuses: dict[Process, int] = {}  # exit codes of those that were children of this process
 
 
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:

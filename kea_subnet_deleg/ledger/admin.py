@@ -53,7 +53,8 @@ class Admin:
 
     def __init__(self, dsn: str) -> None:
         try:
-            self._connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+            # Of a database in SQL_ASCII psycopg returns text as bytes, unless it is told an encoding.
+            self._connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row, client_encoding="UTF8")
         except psycopg.Error as error:
             raise LedgerUnavailable(f"can't connect to PostgreSQL: {describe(error)}") from None
 

@@ -27,6 +27,7 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
     "application_name": "kea-subnet-deleg",
+    "client_encoding": "UTF8",  # of a database in SQL_ASCII psycopg else returns text as bytes
 }
 
 _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)

@@ -11,7 +11,7 @@ server's choice: half of the largest free      no size asked: the default would 
 server's choice: heavy use                     no size asked: as much as the lessee holds already, for it uses that heavily
 scarce: newcomer                               holds nothing yet: half of what is free at most
 scarce: uses less than others                  smaller by as many halvings as its utilisation is below that of the others ([0115])
-scarce: uses half at most                      half the size, since its renewals would leave it no more either
+scarce: uses half at most                      half the size, as its renewals ask: what it has is twice what it needs ([0140])
 nearly gone: smaller                           half the size, whoever asks
 nearly gone: uses less than others             refused
 nearly gone: others use theirs heavily         refused to who holds nothing yet ([0115])
@@ -175,11 +175,12 @@ class _Figures:
         return self.free / self.size if self.size else 1.0
 
     def halvings(self, most: int) -> int:
-        """How often the others' utilisation must be halved to be no more than the lessee's: 0 if it is not, `most` at most."""
-        for n in range(most):
-            if self.others_used * self.held <= self.used * self.others_held << n:
-                return n
-        return most
+        """How often the others' utilisation must be halved to be no more than the lessee's: 0 if it is not, `most` at most.
+
+        Compared in whole per cent, so that one host more or less does not make 45% against 90% two halvings.
+        """
+        own, others = _per_cent(self.used, self.held), _per_cent(self.others_used, self.others_held)
+        return next((n for n in range(most) if others <= own << n), most)
 
     def numbers(self, asked: int) -> dict[str, float | str]:
         """Return what the event log tells; `asked` is a prefix length."""
@@ -274,7 +275,7 @@ class Proportional:
             return (None, GONE_USES_LESS) if critical else (asked + halvings, SCARCE_USES_LESS)
         if critical:
             return asked + 1, GONE_SMALLER
-        # Given the size asked, it could be told at the next renewal to return it for half of it, and ask the same again.
+        # What it holds is deprecated at its renewals so that half the size can follow ([0140]), not the same size again.
         return (asked + 1, SCARCE_USES_HALF) if 2 * figures.used <= figures.held else (asked, AS_ASKED)
 
     @staticmethod
@@ -310,6 +311,11 @@ class Proportional:
         if held + _addresses(limits.default) <= figures.fair and 2 * figures.used > held:
             return PUSH_SHARE
         return None
+
+
+def _per_cent(used: int, held: int) -> int:
+    """Return the utilisation in whole per cent, rounded; 0 of nothing."""
+    return (200 * used + held) // (2 * held) if held else 0
 
 
 def _addresses(prefix_length: int) -> int:

@@ -7,6 +7,7 @@ Sockets inside a namespace, shared by any number of clients and told apart by xi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import queue
 import socket
 import struct
@@ -23,6 +24,7 @@ from tests.client.namespace import run_inside
 SERVER_PORT, CLIENT_PORT = 67, 68
 EVERYONE = IPv4Address("255.255.255.255")
 SO_BINDTODEVICE, SO_RCVBUFFORCE = 25, 33  # asm-generic/socket.h
+SIOCGIFHWADDR = 0x8927  # linux/sockios.h
 RECEIVE_BUFFER = 8 << 20  # octets: hundreds of clients answered at once
 ETHERTYPE_IPV4 = 0x0800
 
@@ -62,6 +64,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._open = True
         self._socket = run_inside(netns, lambda: _udp_socket(interface, port))
+        self.hardware = run_inside(netns, lambda: _hardware_address(interface))
         self._packets = run_inside(netns, lambda: _packet_socket(interface)) if address == ZERO else None
         self._reader = threading.Thread(target=self._read, name=f"endpoint {address}:{port}", daemon=True)
         self._reader.start()
@@ -164,6 +167,13 @@ def _udp_socket(interface: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     sock.bind(("", port))
     return sock
+
+
+def _hardware_address(interface: str) -> bytes:
+    """The interface's own address: the chaddr of a client that a server with raw sockets can reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("256s", interface.encode()))
+    return answer[18:24]
 
 
 def _packet_socket(interface: str) -> socket.socket:

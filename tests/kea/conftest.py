@@ -51,6 +51,13 @@ def shared() -> Iterator[Site]:
         yield _make_site(stack, "shared")
 
 
+@pytest.fixture(scope="module")
+def make_module_site() -> Iterator[MakeSite]:
+    """As `make_site`, for the tests of a module that share what they make."""
+    with ExitStack() as stack:
+        yield lambda topology, **options: _make_site(stack, topology, **options)
+
+
 @pytest.fixture
 def make_site() -> Iterator[MakeSite]:
     """Make a site for one test alone: `make_site(topology, pools=..., parameters=..., kea=..., severities=...)`."""

@@ -74,8 +74,7 @@ def test_an_unknown_name_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(UnknownPolicy) as raised:
         policy_named("bestfit", {"mine": BestFit})
     assert (
-        str(raised.value)
-        == 'policy: "bestfit": no such policy; allowed is one of "best-fit", "mine", "proportional"'
+        str(raised.value) == 'policy: "bestfit": no such policy; allowed is one of "best-fit", "mine", "proportional"'
     )
 
 

@@ -60,9 +60,13 @@ GRANTS = {
     "30% against 90%: two halvings": Asks(24, (1000, 300), (1000, 900), SCARCE, 26, "scarce: uses less than others"),
     "22.5% against 90%: two": Asks(24, (1000, 225), (1000, 900), SCARCE, 26, "scarce: uses less than others"),
     "22.4% against 90%: three": Asks(24, (1000, 224), (1000, 900), SCARCE, 27, "scarce: uses less than others"),
-    "1% against 90%: no more than three": Asks(24, (1000, 10), (1000, 900), SCARCE, 27, "scarce: uses less than others"),
+    "1% against 90%: no more than three": Asks(
+        24, (1000, 10), (1000, 900), SCARCE, 27, "scarce: uses less than others"
+    ),
     "unreported counts as unused": Asks(24, (1000, 0), (1000, 900), SCARCE, 27, "scarce: uses less than others"),
     "89% against 90%: one at least": Asks(24, (1000, 890), (1000, 900), SCARCE, 25, "scarce: uses less than others"),
+    "89.6% against 90.4%: none": Asks(24, (1000, 896), (1000, 904), SCARCE, 24, "as asked"),
+    "44.9% against 90.1%: one": Asks(24, (256, 115), (1000, 901), SCARCE, 25, "scarce: uses less than others"),
     "90% against 90%: none": Asks(24, (1000, 900), (1000, 900), SCARCE, 24, "as asked"),
     "no smaller than the smallest": Asks(29, (1000, 10), (1000, 900), SCARCE, 30, "scarce: uses less than others"),
     "the smallest can't be halved": Asks(30, (1000, 10), (1000, 900), SCARCE, 30, "as asked"),
@@ -72,7 +76,9 @@ GRANTS = {
     "newcomer: half of 768 is a /24": Asks(22, (0, 0), (3072, 2000), SCARCE, 24, "scarce: newcomer"),
     "newcomer asks for less": Asks(25, (0, 0), (3072, 2000), SCARCE, 25, "as asked"),
     # nearly gone; [0115]
-    "worse than others: nothing": Asks(28, (1000, 899), (1000, 900), CRITICAL, None, "nearly gone: uses less than others"),
+    "worse than others: nothing": Asks(
+        28, (1000, 890), (1000, 900), CRITICAL, None, "nearly gone: uses less than others"
+    ),
     "as good as others: half": Asks(28, (1000, 900), (1000, 900), CRITICAL, 29, "nearly gone: smaller"),
     "newcomer, others below 90%": Asks(28, (0, 0), (1000, 899), CRITICAL, 29, "nearly gone: smaller"),
     "newcomer: half of 192 is a /26": Asks(24, (0, 0), (1000, 899), CRITICAL, 26, "nearly gone: smaller"),
@@ -89,8 +95,12 @@ GRANTS = {
     "heavy use, half of the largest free": Asks(
         0, (1024, 1000), (1024, 0), {23: 6}, 24, "server's choice: half of the largest free"
     ),
-    "half of the largest free": Asks(0, (256, 100), (300, 90), {25: 9}, 26, "server's choice: half of the largest free"),
-    "half of the smallest is not given": Asks(0, (256, 200), (0, 0), {30: 600}, 30, "server's choice: half of the largest free"),
+    "half of the largest free": Asks(
+        0, (256, 100), (300, 90), {25: 9}, 26, "server's choice: half of the largest free"
+    ),
+    "half of the smallest is not given": Asks(
+        0, (256, 200), (0, 0), {30: 600}, 30, "server's choice: half of the largest free"
+    ),
     "scarce and worse": Asks(0, (1000, 450), (1000, 900), SCARCE, 25, "scarce: uses less than others"),
     # pushes; [0120]
     "newcomer in plenty": Asks(24, (0, 0), (0, 0), PLENTY, 24, "as asked", "newcomer"),

@@ -33,7 +33,9 @@ VIEWS = st.builds(View, HOLDINGS, FREE, ADDRESSES, st.integers(0, 1000))
 LIMITS = st.lists(LENGTHS, min_size=3, max_size=3).map(sorted).map(lambda sizes: Limits(sizes[1], sizes[0], sizes[2]))
 FRACTIONS = st.floats(0, 1)
 THRESHOLDS = st.builds(
-    lambda ordered, heavy, very_high, halvings: Thresholds(ordered[1], ordered[0], ordered[2], heavy, very_high, halvings),
+    lambda ordered, heavy, very_high, halvings: Thresholds(
+        ordered[1], ordered[0], ordered[2], heavy, very_high, halvings
+    ),
     st.lists(FRACTIONS, min_size=3, max_size=3).map(sorted),
     FRACTIONS,
     FRACTIONS,

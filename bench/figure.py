@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MPL-2.0
+"""A figure: what was measured of ours and of its peer, run by run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Run = dict[str, Any]
+"""One run as it is kept: its `value`, and whatever else tells how it went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to measure: `runs` of each side, `warmup` and `window` of each run in seconds."""
+
+    runs: int
+    warmup: float
+    window: float
+
+    def scaled(self, runs: int | None, window: float | None) -> Plan:
+        """The plan with other runs or another window (seconds), where given; the warm-up shrinks with the window."""
+        chosen = window or self.window
+        return Plan(runs or self.runs, min(self.warmup, chosen), chosen)
+
+
+@dataclass(slots=True)
+class Figure:
+    """The runs of both sides so far."""
+
+    unit: str
+    ratio_of: Callable[[float, float], float]  # from the medians of ours and of the peer
+    ours: list[Run] = field(default_factory=list)
+    peer: list[Run] = field(default_factory=list)
+
+    def report(self) -> Mapping[str, object]:
+        """The figure as ci/bench prints it: the ratio of the medians, the medians and the raw runs."""
+        ours, peer = (statistics.median(run["value"] for run in side) for side in (self.ours, self.peer))
+        return {
+            "ratio": round(self.ratio_of(ours, peer), 3),
+            "ours": round(ours, 3),
+            "peer": round(peer, 3),
+            "runs": {"unit": self.unit, "ours": self.ours, "peer": self.peer},
+        }

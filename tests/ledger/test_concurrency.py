@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Several connections at once, and connections and servers that die."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import IPv4Network
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ci.labs.cluster import Cluster
+from ci.labs.process import Process
+from kea_subnet_deleg.ledger import (
+    Ledger,
+    LedgerUnavailable,
+    Operation,
+    Outcome,
+    Result,
+)
+from tests.conftest import TEMPLATE, Database, make_template, running_cluster
+from tests.ledger.scene import DAY, OTHER_SERVER, SERVER, Client, do, lease, one, prefixes, results
+
+CONNECTIONS = 4
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """Run all at once, each on a thread of its own; return what they return, or raise what the first one raises."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], Any]) -> Any:
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result(60) for future in [pool.submit(run, work) for work in works]]
+
+
+def assert_disjoint(blocks: Sequence[str]) -> None:
+    networks = sorted(map(IPv4Network, blocks))
+    assert all(low.broadcast_address < high.network_address for low, high in pairwise(networks)), networks
+
+
+def waits_for_lock(database: Database) -> int:
+    """Return how many backends of the database wait for a lock."""
+    rows = database.sql(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    return int(rows[0][0])
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+# ------------------------------------------------------------------------------------------------ many at once
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_64_clients_share_a_pool_that_is_just_enough(database: Database, batch: int) -> None:
+    """No one is told that there is nothing while another connection has the one large block in hand."""
+    database.pool("10.64.0.0/18")
+    ledgers = [database.ledger() for _ in range(CONNECTIONS)]
+    clients = [Client.number(n) for n in range(64)]
+
+    def acquire(ledger: Ledger, mine: list[Client]) -> list[str]:
+        held: list[str] = []
+        for start in range(0, len(mine), batch):
+            group = mine[start : start + batch]
+            offers = do(ledger, *(client.offer(7, 24) for client in group))
+            assert results(offers) == [Result.OFFERED] * len(group)
+            requests = [client.accept(7, *prefixes(o)) for client, o in zip(group, offers, strict=True)]
+            acks = do(ledger, *requests)
+            assert results(acks) == [Result.ACKNOWLEDGED] * len(group)
+            held += [block for ack in acks for block in prefixes(ack)]
+        return held
+
+    held = together(*(partial(acquire, ledgers[n], clients[n::CONNECTIONS]) for n in range(CONNECTIONS)))
+    blocks = [block for blocks in held for block in blocks]
+    assert_disjoint(blocks)
+    assert {str(block) for block in IPv4Network("10.64.0.0/18").subnets(new_prefix=24)} == set(blocks)
+    assert database.blocks() == dict.fromkeys(sorted(blocks, key=IPv4Network), "leased")
+    assert database.violations() == []
+    assert database.deadlocks() == 0
+
+
+def test_two_servers_hear_the_same_clients_in_different_orders(database: Database) -> None:
+    """Both offer the same blocks, and neither waits for the other in a circle."""
+    database.pool("10.64.0.0/16")
+    ledgers = {SERVER: database.ledger(), OTHER_SERVER: database.ledger()}
+    clients = [Client.number(n) for n in range(40)]
+
+    def hear(server: int, xid: int) -> dict[bytes, list[str]]:
+        order = random.Random(server + xid).sample(clients, len(clients))
+        outcomes = do(ledgers[server], *(client.offer(xid, 26, 28, server=server) for client in order))
+        return {client.identity: prefixes(outcome) for client, outcome in zip(order, outcomes, strict=True)}
+
+    for xid in range(8):
+        first, second = together(partial(hear, SERVER, xid), partial(hear, OTHER_SERVER, xid))
+        assert first == second
+        assert_disjoint([block for blocks in first.values() for block in blocks])
+    assert list(database.blocks().values()).count("offered") == 8 * 40 * 2
+    assert database.violations() == []
+    assert database.deadlocks() == 0
+
+
+def test_a_client_that_renews_others_blocks_causes_no_deadlock(database: Database) -> None:
+    """Batches that offer, then renew, then offer, with each other's blocks among those to be renewed."""
+    database.pool("10.64.0.0/16")
+    ledgers = [database.ledger(), database.ledger()]
+    clients = [Client.number(n) for n in range(16)]
+    blocks = [lease(ledgers[0], client, 1, 24)[0] for client in clients]
+
+    def batches(ledger: Ledger, mine: list[Client], seed: int) -> None:
+        order = random.Random(seed)
+        for xid in range(2, 22):
+            batch: list[Operation] = []
+            for client in order.sample(mine, len(mine)):
+                batch += [client.renew(*order.sample(blocks, 8)), client.offer(xid, 28, hold=1)]
+            do(ledger, *batch)
+
+    together(lambda: batches(ledgers[0], clients[::2], 1), lambda: batches(ledgers[1], clients[1::2], 2))
+    assert database.deadlocks() == 0
+    assert database.violations() == []
+
+
+def test_the_sweeper_races_with_clients(database: Database) -> None:
+    """Holds of no time, so that the sweeper is after each block at every moment of its life; nobody gets what another holds."""
+    database.pool("10.64.0.0/21")
+    done = threading.Event()
+    held: dict[str, bytes] = {}  # block to client, from its ACK until its RELEASE
+
+    def sweep(ledger: Ledger) -> int:
+        moved = 0
+        while not done.is_set():
+            moved += sum(ledger.sweep(100, 0))
+        return moved
+
+    def live(ledger: Ledger, number: int) -> int:
+        order = random.Random(number)
+        clients = [Client.number(n) for n in range(number * 8, number * 8 + 8)]
+        acknowledged = 0
+        for xid in range(60):
+            group = order.sample(clients, 4)
+            offers = do(ledger, *(client.offer(xid, 26, 27, 28, hold=0) for client in group))
+            named = [prefixes(offer)[: order.randint(1, 3)] for offer in offers]
+            acks = do(ledger, *(c.accept(xid, *blocks) for c, blocks in zip(group, named, strict=True)))
+            acknowledged += results(acks).count(Result.ACKNOWLEDGED)
+            for client, ack in zip(group, acks, strict=True):
+                for block in prefixes(ack):
+                    assert held.setdefault(block, client.identity) == client.identity
+            renewals = do(ledger, *(c.renew(*prefixes(ack)) for c, ack in zip(group, acks, strict=True)))
+            assert [r.blocks for r in renewals] == [ack.blocks for ack in acks]
+            for ack in acks:
+                for block in prefixes(ack):
+                    del held[block]
+            do(ledger, *(c.release(*prefixes(ack), quarantine=0) for c, ack in zip(group, acks, strict=True)))
+        return acknowledged
+
+    def all_clients() -> int:
+        try:
+            return sum(together(*(partial(live, database.ledger(), n) for n in range(3))))
+        finally:
+            done.set()
+
+    sweepers = [database.ledger(), database.ledger()]
+    *swept, acknowledged = together(*(partial(sweep, ledger) for ledger in sweepers), all_clients)
+    assert min(sum(swept), acknowledged) > 0
+    assert database.violations() == []
+    assert database.deadlocks() == 0
+    until(lambda: not any(sweepers[0].sweep(1000, 0)))
+    assert database.blocks() == {"10.64.0.0/21": "free"}
+
+
+def test_a_pool_is_removed_while_it_is_leased_from(database: Database) -> None:
+    pool = IPv4Network("10.64.0.0/22")
+    ledgers = [database.ledger(), database.ledger()]
+    groups = [[Client.number(n) for n in range(first, first + 12)] for first in (0, 100)]
+
+    def lease_some(at: int, xid: int) -> list[str]:
+        held = []
+        for client in groups[at]:
+            offer = one(ledgers[at], client.offer(xid, 28))
+            if offer.blocks:
+                held += prefixes(one(ledgers[at], client.accept(xid, *prefixes(offer))))
+        return held
+
+    def remove(xid: int) -> int:
+        time.sleep(random.Random(xid).uniform(0, 0.03))
+        with database.admin() as admin:
+            return admin.pool_remove(pool)
+
+    for xid in range(12):
+        database.pool(str(pool))
+        *leased, out = together(partial(lease_some, 0, xid), partial(lease_some, 1, xid), partial(remove, xid))
+        held = [block for blocks in leased for block in blocks]
+        assert_disjoint(held)
+        assert out <= len(held)
+        assert database.violations() == []
+        assert one(ledgers[0], Client.number(999).offer(xid, 28)).result is Result.NOTHING
+        do(ledgers[0], *(client.release(*held, quarantine=0) for group in groups for client in group))
+        until(lambda: not any(ledgers[0].sweep(1000, 0)))
+        assert database.blocks() == {}
+        assert database.sql("select prefix from deleg.origins") == []
+
+
+# ------------------------------------------------------------------------------------------------ races, step by step
+
+
+def ends_offer(connection: psycopg.Connection[tuple[object, ...]], block: str) -> None:
+    connection.execute("select deleg._free(0, %s, 'offer expired')", (IPv4Network(block),))
+
+
+def offers(connection: psycopg.Connection[tuple[object, ...]], operation: Operation) -> None:
+    connection.execute("select deleg.apply(%s)", (psycopg.types.json.Jsonb([operation.to_json()]),))
+
+
+def test_an_offer_that_ends_and_goes_to_another_while_it_is_accepted(database: Database) -> None:
+    """The REQUEST waits for the row; when it has it, the block is another's: refused, and the other keeps it."""
+    database.pool("10.64.0.0/24")
+    ledger, slow, fast = database.ledger(), Client.number(1), Client.number(2)
+    assert prefixes(one(ledger, slow.offer(1, 24))) == ["10.64.0.0/24"]
+    connection = database.connect()
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("select deleg._own_free_blocks(0)")
+            ends_offer(connection, "10.64.0.0/24")
+            offers(connection, fast.offer(1, 24))
+            answer = pool.submit(one, ledger, slow.accept(1, "10.64.0.0/24"))
+            until(lambda: waits_for_lock(database) == 1)
+        assert answer.result(10).result is Result.REFUSED
+    assert database.blocks() == {"10.64.0.0/24": "offered"}
+    assert prefixes(one(ledger, fast.accept(1, "10.64.0.0/24"))) == ["10.64.0.0/24"]
+    assert database.violations() == []
+
+
+@pytest.mark.parametrize("message", ["accept", "reclaim"])
+def test_an_offer_that_ends_and_goes_to_another_while_it_is_given_back(database: Database, message: str) -> None:
+    """Whoever gives an offered block back while the sweeper has it must not give back what is another's by then."""
+    database.pool("10.64.0.0/23")
+    ledger, slow, fast = database.ledger(), Client.number(1), Client.number(2)
+    assert prefixes(one(ledger, slow.offer(1, 24, 24))) == ["10.64.0.0/24", "10.64.1.0/24"]
+    operation = slow.accept(1, "10.64.0.0/24") if message == "accept" else slow.reclaim(1)
+    connection = database.connect()
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("select deleg._own_free_blocks(0)")
+            answer = pool.submit(one, ledger, operation)
+            until(lambda: waits_for_lock(database) == 1)
+            ends_offer(connection, "10.64.1.0/24")
+            offers(connection, fast.offer(1, 24))
+        expected = Result.ACKNOWLEDGED if message == "accept" else Result.RECLAIMED
+        assert answer.result(10).result is expected
+    assert database.blocks()["10.64.1.0/24"] == "offered"
+    assert prefixes(one(ledger, fast.accept(1, "10.64.1.0/24"))) == ["10.64.1.0/24"]
+    assert database.violations() == []
+
+
+def test_a_renewal_of_anothers_block_does_not_wait_for_its_holder(database: Database) -> None:
+    """Lock order: of the rows, only those of the batch's own clients."""
+    database.pool("10.64.0.0/24")
+    ledger, holder, other = database.ledger(), Client.number(1), Client.number(2)
+    (block,) = lease(ledger, holder, 1, 25)
+    connection = database.connect()
+    with connection.transaction():
+        connection.execute("select from deleg.blocks where prefix = %s for update", (IPv4Network(block),))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(one, ledger, other.renew(block)).result(5).result is Result.NOTHING
+
+
+# ------------------------------------------------------------------------------------------------ what dies
+
+
+def test_a_backend_is_killed_in_mid_batch(database: Database) -> None:
+    """LedgerUnavailable, and the same batch again has one outcome (I7)."""
+    database.pool("10.64.0.0/20")
+    ledger, clients = database.ledger(), [Client.number(n) for n in range(16)]
+    batch = [client.offer(5, 24) for client in clients]
+    connection = database.connect()
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("select deleg._own_free_blocks(0)")
+            answer = pool.submit(ledger.apply, batch)
+            until(lambda: waits_for_lock(database) == 1)
+            database.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
+            with pytest.raises(LedgerUnavailable):
+                answer.result(10)
+        assert not ledger.connected
+    with pytest.raises(LedgerUnavailable, match="not connected"):
+        ledger.apply(batch)
+    assert database.blocks() == {"10.64.0.0/20": "free"}
+    ledger.connect()
+    first = do(ledger, *batch)
+    assert do(database.ledger(), *batch) == first
+    assert len(database.sql("select prefix from deleg.blocks where state = 'offered'")) == len(batch)
+    assert database.violations() == []
+
+
+def test_backends_are_killed_at_any_moment(database: Database) -> None:
+    """Whatever was or was not committed when the connection went: asked again, each transaction has one outcome."""
+    database.pool("10.64.0.0/18")
+    ledger, clients = database.ledger(), [Client.number(n) for n in range(24)]
+    done = threading.Event()
+
+    def kill() -> None:
+        moments = random.Random(1)
+        while not done.is_set():
+            time.sleep(moments.uniform(0.005, 0.05))
+            database.sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and usename = 'kea_deleg_hook'"
+            )
+
+    def insist(*batch: Operation) -> tuple[list[Outcome], int]:
+        lost = 0
+        while True:
+            try:
+                if not ledger.connected:
+                    ledger.connect()
+                return do(ledger, *batch), lost
+            except LedgerUnavailable:
+                lost += 1
+                assert lost < 1000
+
+    def live() -> int:
+        lost = 0
+        try:
+            for xid in range(5):
+                offers, first = insist(*(client.offer(xid, 26) for client in clients))
+                requests = [client.accept(xid, *prefixes(o)) for client, o in zip(clients, offers, strict=True)]
+                acks, second = insist(*requests)
+                assert [ack.blocks for ack in acks] == [offer.blocks for offer in offers]
+                _, third = insist(*(c.release(*prefixes(a), quarantine=0) for c, a in zip(clients, acks, strict=True)))
+                lost += first + second + third
+        finally:
+            done.set()
+        return lost
+
+    lost, _ = together(live, kill)
+    assert lost > 0
+    assert database.violations() == []
+    assert set(database.blocks().values()) <= {"free", "quarantined"}
+
+
+def test_what_was_acknowledged_survives_kill_9_of_postgresql() -> None:
+    """I6, fsync on: leases, renewals and releases that were answered are there after recovery; offers need not be."""
+    with running_cluster() as (cluster, process):
+        make_template(cluster)
+        cluster.execute("postgres", f"create database victim template {TEMPLATE}")
+        with Database(cluster, "victim") as database:
+            database.pool("10.64.0.0/12")
+            ledgers = [database.ledger() for _ in range(3)]
+            lives = [Life(ledger, Client.number(n)) for n, ledger in enumerate(ledgers)]
+
+            def kill() -> None:
+                time.sleep(1.0)
+                kill_all(process)
+
+            together(kill, *(life.run for life in lives))
+        restarted = cluster.start()
+        try:
+            cluster.wait(restarted)
+            with Database(cluster, "victim") as database:
+                rows = database.sql("select prefix::text, state::text, lease_time from deleg.blocks")
+                found = {prefix: (state, lease_time) for prefix, state, lease_time in rows}
+                known = {block: row for life in lives for block, row in life.known.items()}
+                assert len(known) > 20
+                assert {block: found.get(block) for block in known} == known
+                assert database.violations() == []
+        finally:
+            Cluster.stop(restarted)
+
+
+class Life:
+    """A client that leases, renews and releases until its ledger dies. `known`: state and lease time of each block as acknowledged."""
+
+    def __init__(self, ledger: Ledger, client: Client) -> None:
+        self.ledger = ledger
+        self.client = client
+        self.known: dict[str, tuple[str, int]] = {}
+
+    def run(self) -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            for xid in itertools.count():
+                self.turn(xid)
+
+    def turn(self, xid: int) -> None:
+        (block,) = lease(self.ledger, self.client, xid, 28)
+        self.known[block] = ("leased", DAY)
+        if xid % 3:
+            self.change(block, self.client.renew(block, lease_time=DAY // 2), ("leased", DAY // 2))
+        if xid % 2:
+            self.change(
+                block, self.client.release(block, quarantine=DAY), ("quarantined", DAY // 2 if xid % 3 else DAY)
+            )
+
+    def change(self, block: str, operation: Operation, then: tuple[str, int]) -> None:
+        del self.known[block]  # until it is answered it may be either
+        assert one(self.ledger, operation).result in (Result.ACKNOWLEDGED, Result.RELEASED)
+        self.known[block] = then
+
+
+def kill_all(postmaster: Process) -> None:
+    """End a PostgreSQL as a crash does: the postmaster and all its children by SIGKILL."""
+    children = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == postmaster.pid:
+                children.append(Process.of(int(path.parent.name)))
+    for process in (postmaster, *children):
+        process.send(signal.SIGKILL)
+    for process in (postmaster, *children):
+        assert process.wait(10)
