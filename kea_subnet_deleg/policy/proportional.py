@@ -246,12 +246,16 @@ class Proportional:
             return _Scarcity.CRITICAL
         return _Scarcity.SCARCE if figures.free_fraction <= self.thresholds.scarce else _Scarcity.NONE
 
+    def _spare(self, figures: _Figures) -> int:
+        """Return how many addresses may go before space is scarce."""
+        return max(0, figures.free - int(self.thresholds.scarce * figures.size) - 1)
+
     def _choose(self, figures: _Figures, view: View, limits: Limits) -> tuple[int, str]:
         """Return the prefix length for who leaves it to us, and why (seed [0067], Table 3)."""
         length, reason = limits.default, CHOSEN
         if figures.utilisation >= self.thresholds.heavy:
-            # Doubling, as far as its share goes.
-            doubling = _prefix_length(min(figures.held, max(0, figures.fair - figures.held)))
+            # Doubling, as far as its share goes. Were space scarce by that, it would be asked back at once, and pushed again.
+            doubling = _prefix_length(min(figures.held, max(0, figures.fair - figures.held), self._spare(figures)))
             if doubling < length:
                 length, reason = doubling, CHOSEN_HEAVY
         half = min((free + 1 for free, blocks in view.free_by_length.items() if blocks), default=0)
@@ -297,8 +301,10 @@ class Proportional:
 
     def _push(self, figures: _Figures, utilisation: float, granted: int, limits: Limits) -> str | None:
         """Return why the lessee should ask for more once it has what is `granted`, None if it should not (seed [0065], [0120])."""
-        # Where nothing is known of the space, `size` is 0 and nothing is ample.
+        # Where nothing is known of the space, `size` is 0 and nothing is ample. What follows a push must not make space scarce.
         if not figures.size or figures.free - granted < self.thresholds.ample * figures.size:
+            return None
+        if granted + _addresses(limits.default) > self._spare(figures):
             return None
         if figures.newcomer:
             return PUSH_NEWCOMER

@@ -75,6 +75,7 @@ GRANTS = {
     "nobody reports, scarce: half": Asks(24, (1000, 0), (1000, 0), SCARCE, 25, "scarce: uses half at most"),
     "newcomer: half of 768 is a /24": Asks(22, (0, 0), (3072, 2000), SCARCE, 24, "scarce: newcomer"),
     "newcomer asks for less": Asks(25, (0, 0), (3072, 2000), SCARCE, 25, "as asked"),
+    "newcomer, others at 90%, scarce only": Asks(25, (0, 0), (1000, 900), SCARCE, 25, "as asked"),
     # nearly gone; [0115]
     "worse than others: nothing": Asks(
         28, (1000, 890), (1000, 900), CRITICAL, None, "nearly gone: uses less than others"
@@ -92,6 +93,10 @@ GRANTS = {
     "heavy use doubles": Asks(0, (512, 500), (512, 100), PLENTY, 23, "server's choice: heavy use"),
     "heavy use, small holding: default": Asks(0, (128, 128), (512, 100), PLENTY, 24, "server's choice"),
     "heavy use, share nearly reached: default": Asks(0, (512, 500), (3000, 3000), PLENTY, 24, "server's choice"),
+    "heavy use, but no more than leaves space not scarce": Asks(
+        0, (1024, 1000), (1024, 0), {21: 1}, 23, "server's choice: heavy use"
+    ),
+    "says that it uses more than it holds": Asks(0, (512, 9000), (3000, 3000), PLENTY, 24, "server's choice"),
     "heavy use, half of the largest free": Asks(
         0, (1024, 1000), (1024, 0), {23: 6}, 24, "server's choice: half of the largest free"
     ),
@@ -264,6 +269,13 @@ def test_pushes_in_acknowledgements(case: Acknowledged) -> None:
     assert POLICY.push(lessee(*case.own), case.granted, view, LIMITS) is case.push
 
 
+@pytest.mark.parametrize(("granted", "push"), [(255, True), (256, False)])
+def test_nobody_is_pushed_where_the_block_that_follows_would_make_space_scarce(granted: int, push: bool) -> None:
+    # Of 1024 addresses 768 are free; half of them stay, but the default block would leave no more than a quarter.
+    view = space(1024, {23: 1, 24: 1}, 256, 256)
+    assert POLICY.push(lessee(), granted, view, LIMITS) is push
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -287,7 +299,28 @@ def test_thresholds_are_heeded() -> None:
     assert stingy.renew(Reported(24, 10, 10), lessee(256, 10), view, LIMITS).verdict is DEPRECATE
 
 
+@pytest.mark.parametrize(
+    ("free", "verdict"),
+    [
+        ({22: 1, 24: 1, 32: 1}, FULL),  # 1281 of 5120
+        ({22: 1, 24: 1}, DEPRECATE),  # 25%
+        ({24: 1, 32: 1}, DEPRECATE),
+        ({24: 1}, REFUSE),  # 5%
+    ],
+)
+def test_at_the_threshold_space_is_scarce_or_nearly_gone(free: dict[int, int], verdict: Verdict) -> None:
+    assert POLICY.renew(Reported(24, 0, 0), lessee(256), space(5120, free, 3000, 2000), LIMITS).verdict is verdict
+
+
+def test_no_use_is_not_heavy_use_whatever_the_threshold() -> None:
+    assert not Proportional(Thresholds(heavy=0)).push(lessee(256), 256, space(4096, PLENTY, 256, 0), LIMITS)
+
+
 def test_every_reason_is_explained_and_tested() -> None:
     explained = set(re.findall(r"^([^=\s].*?)  +\S", proportional.__doc__ or "", re.MULTILINE))
-    tested = {case.reason for case in (*GRANTS.values(), *RENEWALS.values())} | {"smaller than is given"}
+    tested = (
+        {case.reason for case in GRANTS.values()}
+        | {case.reason for case in RENEWALS.values()}
+        | {"smaller than is given"}
+    )
     assert explained == tested

@@ -75,7 +75,7 @@ def test_never_more_than_asked_and_never_outside_the_limits(
 def test_a_request_gets_the_same_answer_again(
     policy: Proportional, wish: Wish, lessee: Lessee, view: View, limits: Limits
 ) -> None:
-    twin = replace(view, free_by_length=dict(reversed(view.free_by_length.items())))
+    twin = replace(view, free_by_length=dict(reversed(list(view.free_by_length.items()))))
     assert policy.grant(wish, lessee, view, limits) == Proportional(policy.thresholds).grant(wish, lessee, twin, limits)
 
 
@@ -83,7 +83,7 @@ def test_a_request_gets_the_same_answer_again(
 def test_a_renewal_gets_the_same_answer_again(
     policy: Proportional, reported: Reported, lessee: Lessee, view: View, limits: Limits
 ) -> None:
-    twin = replace(view, free_by_length=dict(reversed(view.free_by_length.items())))
+    twin = replace(view, free_by_length=dict(reversed(list(view.free_by_length.items()))))
     assert policy.renew(reported, lessee, view, limits) == Proportional(policy.thresholds).renew(
         reported, lessee, twin, limits
     )

@@ -219,6 +219,7 @@ def test_the_option_in_an_overloaded_field(overload: str, field: str) -> None:
         "350109 5a",
         f"350109 5aff {DIGEST_OPTION}",
         f"350109 ff 5a1c {DIGEST_OPTION}",
+        f"350109 ff 00 5a1c {DIGEST_OPTION}",
     ],
 )
 def test_nothing_to_sign_or_verify(options: str) -> None:
