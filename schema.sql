@@ -35,7 +35,7 @@ insert into deleg.schema_version (version) values (1);
 
 -- Address spaces (VRFs, tenants). Spaces may overlap each other; within one, nothing overlaps.
 create table deleg.spaces (
-    space integer primary key,
+    space integer primary key check (space >= 0),
     name text not null unique
 );
 insert into deleg.spaces (space, name) values (0, 'default');
@@ -368,7 +368,7 @@ begin
 end $$;
 
 -- REQUEST that names us: what was offered becomes leased or reserved, some of it may be left out (RFC 6656 4.3, 4.4; seed [0070-71]).
--- The blocks of the transaction that it leaves out are free again. p_op: xid, server, blocks [[prefix, hierarchical], ...]
+-- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all. p_op: xid, server, blocks [[prefix, hierarchical], ...]
 create function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -387,7 +387,7 @@ begin
       join deleg.origins o on o.space = b.space and o.prefix = b.origin
      where b.lessee = v_lessee and b.xid = v_xid and b.hierarchical = (w.block ->> 1)::boolean
        and b.state in ('offered', 'leased', 'reserved');
-    if v_kept is null or v_least < 1 then
+    if v_kept is null or cardinality(v_kept) < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
     end if;
     with leased as (
@@ -734,22 +734,22 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     union all
     -- I5: the last event that speaks of a prefix, as what came or as what went, against the table.
     select 'I5', coalesce(r.space, b.space), coalesce(r.prefix, b.prefix),
-           format('events say %s of lessee %s%s, the ledger %s of lessee %s%s', coalesce(r.state::text, 'no block'), r.lessee,
-                  case when r.draining then ', draining' else '' end, coalesce(b.state::text, 'no block'), b.lessee,
-                  case when b.draining then ', draining' else '' end)
+           format('events say %s of lessee %s%s until %s, the ledger %s of lessee %s%s until %s',
+                  coalesce(r.state::text, 'no block'), r.lessee, case when r.draining then ', draining' else '' end, r.expires,
+                  coalesce(b.state::text, 'no block'), b.lessee, case when b.draining then ', draining' else '' end, b.expires)
       from (select * from (
                 select distinct on (m.space, m.prefix) m.* from (
-                    select e.space, e.prefix, e.seq, true as present, e.state, e.draining,
+                    select e.space, e.prefix, e.seq, true as present, e.state, e.draining, e.expires,
                            case when e.state in ('free', 'local') then null else e.lessee end as lessee
                       from events e where e.prefix is not null
                     union all
-                    select e.space, e.was, e.seq, false, null, null, null
+                    select e.space, e.was, e.seq, false, null, null, null, null
                       from events e where e.was is not null and e.was is distinct from e.prefix) as m
                 order by m.space, m.prefix, m.seq desc) as last
              where last.present) as r
       full join blocks b on b.space = r.space and b.prefix = r.prefix
      where r.state is distinct from b.state or r.draining is distinct from b.draining
-        or r.lessee is distinct from b.lessee
+        or r.lessee is distinct from b.lessee or r.expires is distinct from b.expires
     union all
     select 'I7', b.space, min(b.prefix), format('transaction %s of lessee %s has %s blocks for request %s', b.xid, b.lessee, count(*), b.slot)
       from blocks b where b.state in ('offered', 'leased', 'reserved')

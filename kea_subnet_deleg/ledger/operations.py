@@ -69,13 +69,17 @@ class Offer(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Accept(Operation):
-    """Lease the blocks that a REQUEST to us names, each with its flag h: changed by so much as that, it was not offered."""
+    """Lease the blocks that a REQUEST to us names, each with its flag h: changed by so much as that, it was not offered.
+
+    `altered`: so was another field of the offer, and all is refused.
+    """
 
     server: int
     blocks: tuple[tuple[IPv4Network, bool], ...]
+    altered: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        blocks = [(str(block), hierarchical) for block, hierarchical in self.blocks]
+        blocks = [] if self.altered else [(str(block), hierarchical) for block, hierarchical in self.blocks]
         return Operation.to_json(self) | {"op": "accept", "server": _address(self.server), "blocks": blocks}
 
 

@@ -241,19 +241,16 @@ class Delegating:
             self._journal.count("foreign-server")
             return Reclaim(self._space, message.client_identifier, message.xid, named)
         # No field may differ from the offer (RFC 6656 section 4.3); ours has neither c nor s nor d.
-        wanted = [
-            (block.network, block.hierarchical)
-            for info in allocation.information
-            if not (info.client or info.server)
-            for block in info.blocks
-            if not block.deprecate
-        ]
+        blocks = _blocks(allocation)
+        altered = any(info.client or info.server for info in allocation.information)
+        altered = altered or any(block.deprecate for block in blocks)
         return Accept(
             self._space,
             message.client_identifier,
             message.xid,
             named,
-            tuple(wanted[: _blocks_that_fit(message)]),
+            tuple((block.network, block.hierarchical) for block in blocks[: _blocks_that_fit(message)]),
+            altered,
         )
 
     def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation:
@@ -344,7 +341,7 @@ _LINES: Final[dict[tuple[type[Operation], Result], str]] = {
     (Offer, Result.OFFERED): "SUBNET_DELEG_OFFERED",
     (Accept, Result.ACKNOWLEDGED): "SUBNET_DELEG_LEASED",
     (Renew, Result.ACKNOWLEDGED): "SUBNET_DELEG_RENEWED",
-    (Renew, Result.REFUSED): "SUBNET_DELEG_REFUSED",
+    (Renew, Result.REFUSED): "SUBNET_DELEG_RENEWAL_REFUSED",
     (Release, Result.RELEASED): "SUBNET_DELEG_RELEASED",
 }
 
