@@ -15,12 +15,11 @@ from ci.labs import Lab, LabError
 
 from bench import delegations, ordinary
 from bench.figure import Figure, Plan
-from bench.rig import Rig
 
 
 class _Measure(NamedTuple):
     plan: Plan
-    measure: Callable[[Rig, Plan, Callable[[str], None]], Figure]
+    measure: Callable[[Plan, Callable[[str], None]], Figure]
     title: str
 
 
@@ -37,13 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     Lab.sweep()
     try:
-        with Rig() as rig:
-            report = {
-                name: FIGURES[name]
-                .measure(rig, FIGURES[name].plan.scaled(options.runs, options.window), _progress)
-                .report()
-                for name in options.only
-            }
+        report = {name: _measured(FIGURES[name], options.runs, options.window) for name in options.only}
     except (LabError, RuntimeError) as error:
         print(f"ci/bench: {error}", file=sys.stderr)
         return 1
@@ -56,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, figure in report.items():
             _show(name, figure)
     return 0
+
+
+def _measured(figure: _Measure, runs: int | None, window: float | None) -> Mapping[str, Any]:
+    return figure.measure(figure.plan.scaled(runs, window), _progress).report()
 
 
 def _show(name: str, figure: Mapping[str, Any]) -> None:

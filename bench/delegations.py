@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bench import perfdhcp
 from bench.figure import Figure, Plan, Run
-from bench.rig import Rig, run_load
+from bench.rig import SERVER, Rig, run_load
 from bench.usage import cpu_seconds, family_cpu_seconds
 
 PLAN = Plan(runs=3, warmup=2.0, window=6.0)
@@ -20,8 +20,13 @@ FIRST_RATE, STEP = 400.0, 1.4  # exchanges/s that the search for the peer's best
 AROUND = (0.85, 1.0, 1.2)  # of that best rate: what is tried in each run
 
 
-def measure(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> Figure:
-    """Measure B1 on a rig that is up: `plan.runs` of each side, in turn."""
+def measure(plan: Plan, progress: Callable[[str], None]) -> Figure:
+    """Measure B1: `plan.runs` of each side, in turn."""
+    with Rig() as rig:
+        return _measure(rig, plan, progress)
+
+
+def _measure(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> Figure:
     figure = Figure("completed 4-way exchanges/s", lambda ours, peer: ours / peer)
     best = _search(rig, plan, progress)
     for number in range(1, plan.runs + 1):
@@ -35,7 +40,7 @@ def measure(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> Figure:
 def _ours(rig: Rig, plan: Plan) -> Run:
     place = rig.clients[0]
     times = ("--warmup", str(plan.warmup), "--window", str(plan.window))
-    address = str(rig.servers["s1"].address)
+    address = str(rig.servers[SERVER].address)
     with rig.kea4() as kea:
         spent = _Spent(rig, kea.pid)
         printed = run_load(

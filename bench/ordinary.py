@@ -7,37 +7,50 @@ from collections.abc import Callable
 
 from bench import perfdhcp
 from bench.figure import Figure, Plan, Run
-from bench.rig import Rig
+from bench.rig import PLAIN, SERVER, Pair
 from bench.usage import cpu_seconds
 
 PLAN = Plan(runs=5, warmup=1.0, window=6.0)
 RATE = 300.0  # exchanges/s: a tenth of what kea-dhcp4 can do here
+SLICE = (
+    1.0  # seconds that one server is loaded before it is the other's turn: what else happens on the machine meets both
+)
 ORDINARY = ("-4", "-R", "20000")
 
 
-def measure(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> Figure:
-    """Measure B3 on a rig that is up: `plan.runs` of each side, in turn."""
+def measure(plan: Plan, progress: Callable[[str], None]) -> Figure:
+    """Measure B3: `plan.runs` of both servers, started anew for each, in slices that take turns."""
     figure = Figure("microseconds of CPU time of kea-dhcp4 per packet", lambda ours, peer: peer / ours)
-    for number in range(1, plan.runs + 1):
-        figure.peer.append(_run(rig, plan, hook=False))
-        progress(f"B3 run {number} of {plan.runs}: without the hook {figure.peer[-1]['value']:.1f} us per packet")
-        figure.ours.append(_run(rig, plan, hook=True))
-        progress(f"B3 run {number} of {plan.runs}: with the hook {figure.ours[-1]['value']:.1f} us per packet")
+    with Pair() as pair:
+        for number in range(1, plan.runs + 1):
+            pair.restart()
+            runs = _run(pair, plan)
+            figure.ours.append(runs[SERVER])
+            figure.peer.append(runs[PLAIN])
+            costs = [f"{runs[name]['value']:.1f} us per packet" for name in (PLAIN, SERVER)]
+            progress(f"B3 run {number} of {plan.runs}: without the hook {costs[0]}, with it {costs[1]}")
     return figure
 
 
-def _run(rig: Rig, plan: Plan, hook: bool) -> Run:
-    address = str(rig.servers["s1"].address)
-    with rig.kea4(hook) as kea:
-        perfdhcp.run(rig.client_netns, RATE, plan.warmup, *ORDINARY, address)
-        before = cpu_seconds(kea.pid)
-        load = perfdhcp.run(rig.client_netns, RATE, plan.window, *ORDINARY, address)
-        spent = cpu_seconds(kea.pid) - before
-    packets = sum(load.packets)
-    return {
-        "value": 1e6 * spent / packets,
-        "packets": packets,
-        "cpu_seconds": spent,
-        "rate": load.completed,
-        "drop_ratio": round(load.drop_ratio, 4),
+def _run(pair: Pair, plan: Plan) -> dict[str, Run]:
+    for name in (PLAIN, SERVER):
+        _load(pair, name, plan.warmup)
+    runs: dict[str, Run] = {
+        name: {"value": 0.0, "packets": 0, "cpu_seconds": 0.0, "dropped": 0} for name in (PLAIN, SERVER)
     }
+    for turn in range(max(1, round(plan.window / SLICE))):
+        for name in (PLAIN, SERVER) if turn % 2 else (SERVER, PLAIN):
+            process = pair.process(name).pid
+            before = cpu_seconds(process)
+            load = _load(pair, name, SLICE)
+            run = runs[name]
+            run["cpu_seconds"] += cpu_seconds(process) - before
+            run["packets"] += sum(load.packets)
+            run["dropped"] += load.packets[0] - load.packets[3]
+    for run in runs.values():
+        run["value"] = 1e6 * run["cpu_seconds"] / max(1, run["packets"])
+    return runs
+
+
+def _load(pair: Pair, name: str, seconds: float) -> perfdhcp.Load:
+    return perfdhcp.run(pair.clients[0].netns, RATE, seconds, *ORDINARY, str(pair.servers[name].address))

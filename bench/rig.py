@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The rig: a lab of one server and one client whose server is exchanged from run to run, each time on a fresh database.
+"""The two rigs, both labs.
 
-A run has the machine to itself: the other side's server is stopped meanwhile, and the cluster has just made a checkpoint.
+`Rig`: one server and one client; the server is exchanged from run to run, each time on a fresh database. A run has the machine to
+itself: the other side's server is stopped meanwhile, and the cluster has just made a checkpoint.
+`Pair`: two servers that run all the time, with our hook and without, and are loaded in turn.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ci.labs.lab import DATABASE
 from ci.labs.process import Process, run, start, tail
 
 POOL = IPv4Network("10.0.0.0/8")
-SERVER = "s1"
+SERVER, PLAIN = "s1", "s2"
 DHCP6 = "/usr/sbin/kea-dhcp6"
 DHCP6_SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
 LEASES6 = "kea"  # database
@@ -42,8 +44,7 @@ class Rig(Lab):
     """A lab of topology `single`, of which each figure starts the server it measures."""
 
     def __init__(self) -> None:
-        super().__init__("single", name=f"bench-{os.getpid()}", pools=[POOL], kea=ORDINARY, severities=WARN)
-        self._hooked = self.servers[SERVER]
+        super().__init__("single", name=f"bench-{os.getpid()}", pools=[POOL], severities=WARN)
         self._directory6 = self.directory / "kea6"
 
     @property
@@ -68,12 +69,9 @@ class Rig(Lab):
         return self
 
     @contextmanager
-    def kea4(self, hook: bool = True) -> Iterator[Process]:
-        """Run kea-dhcp4 on a fresh ledger, with our hook or with none."""
+    def kea4(self) -> Iterator[Process]:
+        """Run kea-dhcp4 with our hook on a fresh ledger."""
         self._renew(DATABASE)
-        overrides = ORDINARY if hook else {**ORDINARY, "hooks-libraries": []}
-        server = self.servers[SERVER] = replace(self._hooked, overrides=overrides)
-        server.write(server.configuration(self.hooks))
         process = self.start(SERVER)
         try:
             yield process
@@ -88,7 +86,7 @@ class Rig(Lab):
         configuration.write_text(json.dumps(self._configuration6(threads)))
         places = ("PIDFILE", "LOCKFILE", "LOG_FILE", "CONTROL_SOCKET", "DHCP_DATA")
         own = {f"KEA_{place}_DIR": str(self._directory6) for place in places}
-        command = [*network.inside(self._hooked.netns), DHCP6, "-c", str(configuration)]
+        command = [*network.inside(self.servers[SERVER].netns), DHCP6, "-c", str(configuration)]
         process = self._started("kea6", start(command, console, own))
         try:
             self._await6(process, console)
@@ -148,12 +146,38 @@ class Rig(Lab):
     def _await_link_local(self) -> None:
         """Wait until duplicate address detection lets kea-dhcp6 and perfdhcp use their link-local addresses."""
         deadline = time.monotonic() + READY
-        for netns in (self._hooked.netns, self.client_netns):
+        for netns in (self.servers[SERVER].netns, self.client_netns):
             command = ("ip", "-n", netns, "-6", "address", "show", "dev", network.INTERFACE, "scope", "link")
             while "fe80:" not in run(*command, "-tentative"):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{netns} has no IPv6 link-local address: B1 needs IPv6 for its peer")
                 time.sleep(0.1)
+
+
+class Pair(Lab):
+    """A lab of two servers on one link with the client: `SERVER` has our hook, `PLAIN` has none."""
+
+    def __init__(self) -> None:
+        super().__init__("shared", name=f"bench-{os.getpid()}", pools=[POOL], kea=ORDINARY, severities=WARN)
+
+    def up(self) -> Pair:
+        """As a lab, and then again without the hook in one of them."""
+        super().up()
+        try:
+            plain = replace(self.servers[PLAIN], overrides={**ORDINARY, "hooks-libraries": []})
+            self.servers[PLAIN] = plain
+            plain.write(plain.configuration(self.hooks))
+            self.restart()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def restart(self) -> None:
+        """Start both servers anew, one after the other."""
+        for name in (SERVER, PLAIN):
+            self.stop(name)
+            self.start(name)
 
 
 def _pristine(database: str) -> str:

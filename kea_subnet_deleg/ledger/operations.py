@@ -104,14 +104,18 @@ class Offer(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Accept(Operation):
-    """Lease the blocks that a REQUEST to us names, each with flags h and s: changed by so much as that, it was not offered."""
+    """Lease the blocks that a REQUEST to us names, each with flags h and s: changed by so much as that, it was not offered.
+
+    `altered`: so was another field of the offer, and all is refused.
+    """
 
     server: int
     contact: Contact
     blocks: tuple[tuple[IPv4Network, bool, bool], ...]
+    altered: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        blocks = [(str(block), hierarchical, more) for block, hierarchical, more in self.blocks]
+        blocks = [] if self.altered else [(str(block), hierarchical, more) for block, hierarchical, more in self.blocks]
         return Operation.to_json(self) | {
             "op": "accept",
             "server": _address(self.server),

@@ -343,12 +343,10 @@ class Delegating:
             return Reclaim(client.space, client.lessee.identity, message.xid, named)
         # No field may differ from the offer (RFC 6656 section 4.3), which has neither c nor d. The ledger compares the rest.
         wanted = [
-            (block.network, block.hierarchical, info.server)
-            for info in allocation.information
-            if not info.client
-            for block in info.blocks
-            if not block.deprecate
+            (block.network, block.hierarchical, info.server) for info in allocation.information for block in info.blocks
         ]
+        altered = any(info.client for info in allocation.information)
+        altered = altered or any(block.deprecate for block in _blocks(allocation))
         return Accept(
             client.space,
             client.lessee.identity,
@@ -356,6 +354,7 @@ class Delegating:
             named,
             self._contact(packet, message),
             tuple(wanted[: blocks_that_fit(message)]),
+            altered,
         )
 
     def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client) -> Operation:
@@ -487,7 +486,7 @@ _LINES: Final[dict[tuple[type[Operation], Result], str]] = {
     (Offer, Result.OFFERED): "SUBNET_DELEG_OFFERED",
     (Accept, Result.ACKNOWLEDGED): "SUBNET_DELEG_LEASED",
     (Renew, Result.ACKNOWLEDGED): "SUBNET_DELEG_RENEWED",
-    (Renew, Result.REFUSED): "SUBNET_DELEG_REFUSED",
+    (Renew, Result.REFUSED): "SUBNET_DELEG_RENEWAL_REFUSED",
     (Release, Result.RELEASED): "SUBNET_DELEG_RELEASED",
 }
 

@@ -19,7 +19,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_NOT_OFFERED": "The policy gives a client nothing for a request, for the reason given.",
         "SUBNET_DELEG_LEASED": "A client took an offer: the block is its own for the time given.",
         "SUBNET_DELEG_RENEWED": "A lease was renewed. 'To be given up': the client is told to use the block no further (flag d).",
-        "SUBNET_DELEG_REFUSED": "A renewal was refused; the client must stop using the block at once.",
+        "SUBNET_DELEG_RENEWAL_REFUSED": "A renewal was refused; the client must stop using the block at once.",
         "SUBNET_DELEG_RELEASED": "A client gave blocks back. They are leased again when their quarantine is over.",
         "SUBNET_DELEG_NOT_SERVED": "A client's message is not served, for the reason given: it is not admitted, not authentic, "
         "asks too often, or no pool is for it.",

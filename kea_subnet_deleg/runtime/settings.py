@@ -51,12 +51,9 @@ class Parameter:
             return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
         if self.kind in _WORDS:
             return _WORDS[self.kind]
-        noun = "an integer" if self.kind == "integer" else "a number"
-        return (
-            f"{noun} from {self.minimum:g} to {self.maximum:g}"
-            if self.maximum != INFINITE
-            else (f"{noun} from {self.minimum:g} to {INFINITE}")
-        )
+        if self.kind == "integer":
+            return f"an integer from {self.minimum:.0f} to {self.maximum:.0f}"
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the parameter."""

@@ -47,7 +47,6 @@ def answers(site: Site) -> Iterator[tuple[str, bytes | None]]:
         wanted, named = (Code.REQUESTED_ADDRESS, address.packed), (Code.SERVER_IDENTIFIER, site.servers[0].packed)
         yield ask("REQUEST", host.message(Type.REQUEST, wanted, named, *relay))
         yield ask("renewal", host.message(Type.REQUEST, *relay, ciaddr=address))
-        yield ask("INFORM", host.message(Type.INFORM, *relay, ciaddr=address))
         yield ask("REBOOT elsewhere", host.message(Type.REQUEST, (Code.REQUESTED_ADDRESS, ELSEWHERE.packed), *relay))
         yield ask("RELEASE", host.message(Type.RELEASE, named, *relay, ciaddr=address))
         yield ask("DISCOVER again", host.message(Type.DISCOVER, *relay))
@@ -60,7 +59,7 @@ def test_the_same_octets_with_and_without_the_hook(make_site: MakeSite) -> None:
     with_hook, without = list(answers(hooked)), list(answers(bare))
     assert with_hook == without
     kinds = [decode(data).type.name for _, data in with_hook if data is not None]
-    assert kinds == ["OFFER", "ACK", "ACK", "ACK", "NAK", "OFFER"] * len(HOSTS)
+    assert kinds == ["OFFER", "ACK", "ACK", "NAK", "OFFER"] * len(HOSTS)
     # None of it reached Python: the lease callouts counted, and nothing else did.
     after = hooked.counters()
     changed = {name for name, count in after.items() if count != before[name]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from tests.client.codec import Allocation, Code, Request, Type, decode
 from tests.kea.conftest import MakeSite
 from tests.kea.crowd import Load, unrecorded
 from tests.kea.ordinary import serves
+from tests.kea.processes import resident, threads
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
@@ -23,16 +23,6 @@ LEAK = (
     12 * 1024
 )  # KiB of resident memory that so many reloads may cost; measured 2 to 4 MiB, of which none after some more
 MULTI_THREADED = {"multi-threading": {"enable-multi-threading": True, "thread-pool-size": 4, "packet-queue-size": 64}}
-
-
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
-def resident(pid: int) -> int:
-    """KiB of memory of a process."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1])
 
 
 def configuration(site: Site) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from typing import Any
@@ -31,16 +30,7 @@ def site(make_module_site: MakeSite, request: pytest.FixtureRequest) -> Site:
     return make_module_site("single", kea=WAYS[request.param])
 
 
-@pytest.fixture(params=["relay", "direct", "unnumbered"])
-def endpoint(site: Site, request: pytest.FixtureRequest) -> Iterator[Endpoint]:
-    if request.param == "relay":
-        yield site.endpoint
-    else:
-        with site.direct() if request.param == "direct" else site.unnumbered() as other:
-            yield other
-
-
-def test_a_delegation_from_beginning_to_end(site: Site, endpoint: Endpoint) -> None:
+def from_beginning_to_end(site: Site, endpoint: Endpoint) -> None:
     client = site.client(endpoint=endpoint)
     ack = client.acquire(24, 28)
     assert [block.network.prefixlen for block in ack.blocks] == [24, 28]
@@ -52,9 +42,26 @@ def test_a_delegation_from_beginning_to_end(site: Site, endpoint: Endpoint) -> N
     assert site.counters()["send-failed"] == 0
 
 
+def test_another_server_asks(site: Site) -> None:
+    from_beginning_to_end(site, site.endpoint)
+
+
+# A host's broadcasts reach Kea by raw sockets alone.
+@pytest.mark.parametrize("site", [way for way in WAYS if "raw" in way], indirect=True)
+def test_hosts_with_and_without_an_address_ask(site: Site) -> None:
+    for make in (site.direct, site.unnumbered):
+        with make() as endpoint:
+            from_beginning_to_end(site, endpoint)
+
+
+def ordinary_clients(site: Site) -> None:
+    for _ in range(10):
+        serves(site.endpoint, site.servers[0])
+
+
 def test_many_at_once_beside_ordinary_clients(site: Site) -> None:
     with ThreadPoolExecutor(1) as pool:
-        ordinary = pool.submit(lambda: [serves(site.endpoint, site.servers[0]) for _ in range(10)])
+        ordinary = pool.submit(ordinary_clients, site)
         holdings = at_once(site, [26] * CLIENTS)
         ordinary.result()
     networks: list[IPv4Network] = [network for holding in holdings for network in holding.networks]

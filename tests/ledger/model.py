@@ -105,16 +105,14 @@ class Model:
         if not known:
             return Outcome(Result.NOTHING)
         known.sort(key=lambda block: self.held[block].slot)
-        granted = tuple(_granted(block, self.held[block], deprecate=False) for block in known)
-        return Outcome(Result.OFFERED, min(self.held[block].lease_time for block in known), granted)
+        blocks = tuple(_granted(block, self.held[block], deprecate=False) for block in known)
+        return Outcome(Result.OFFERED, min(self.held[block].lease_time for block in known), blocks)
 
     def accept(self, client: bytes, xid: int, named: Sequence[tuple[IPv4Network, bool]]) -> Outcome:
-        kept = []
-        for block, hierarchical in dict.fromkeys(named):
-            if block in self.of(client, "offered", *HELD, xid=xid) and self.held[block].hierarchical == hierarchical:
-                kept.append(block)
-        if not kept:
+        mine = self.of(client, "offered", *HELD, xid=xid)
+        if not named or any(b not in mine or self.held[b].hierarchical != hierarchical for b, hierarchical in named):
             return Outcome(Result.REFUSED)
+        kept = list(dict.fromkeys(block for block, _ in named))
         lease_time = min(self.origins[self.origin(b)].within(self.held[b].lease_time) for b in kept)
         for block in kept:
             held = self.held[block]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MPL-2.0
+"""PostgreSQL hangs: it takes connections and says nothing, as one on a frozen machine. Kea must not hang with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kea.processes import family, threads
+from tests.client.rfc6656 import Patience
+from tests.kea.conftest import MakeSite
+from tests.kea.ordinary import serves
+from tests.kea.site import Site
+from tests.kea.waiting import wait_until
+
+STOP_PATIENCE = 5.0  # seconds that unload() gives the service (hook/service.cc)
+BRIEF = Patience(0.3, 1)
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Site:
+    return make_site("single", parameters={"max-reconnect-delay": 0.5})
+
+
+@contextmanager
+def hung(site: Site) -> Iterator[None]:
+    pids = family(site.lab.process("main").pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def delegates(site: Site) -> None:
+    wait_until(lambda: site.client(patience=BRIEF).discover(28), 20)
+    site.client().acquire(28)
+
+
+def test_ordinary_dhcp_and_reloads_go_on(site: Site) -> None:
+    server, pid = site.lab.servers["s1"], site.lab.process("s1").pid
+    site.client().acquire(28)
+    before = threads(pid)
+    with hung(site):
+        assert site.client(patience=BRIEF).discover(24) == []
+        serves(site.endpoint, site.servers[0])
+        assert server.counters()["answered"] == 2
+        started = time.monotonic()
+        server.command("config-reload")
+        assert time.monotonic() - started < STOP_PATIENCE + 2
+        serves(site.endpoint, site.servers[0])
+        assert site.client(patience=BRIEF).discover(24) == []
+    delegates(site)
+    wait_until(lambda: threads(pid) == before, 20)  # those that were left behind have ended
+    assert server.counters()["exceptions"] == 0
+
+
+def test_kea_ends_in_good_order(site: Site) -> None:
+    site.client().acquire(28)
+    process = site.lab.process("s1")
+    with hung(site):
+        assert site.client(patience=BRIEF).discover(24) == []
+        process.send(signal.SIGTERM)
+        assert process.wait(STOP_PATIENCE + 2)
+    site.lab.start("s1")
+    delegates(site)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What operators copy, on the Kea and the PostgreSQL that are installed: the files of kea-config/, the checks of docs/install.md, and
+the columns and queries of docs/report.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ci.labs.server import HOOK, PROGRAM, hook_directory
+from tests.kea.site import Site
+
+ROOT = Path(__file__).parents[2]
+FILES = [*sorted((ROOT / "kea-config").glob("*.conf")), ROOT / "kea-config" / "stanza.json"]
+DSN = "host=/nonexistent dbname=deleg user=kea_deleg_hook"
+PATIENCE = 60.0  # seconds for kea-dhcp4 to check a configuration: it starts Python where it loads hooks
+
+# Where a Kea has -T (2.4 and later), it loads the hooks to check a configuration; -c does in any Kea.
+USAGE = subprocess.run([PROGRAM, "-T"], capture_output=True, text=True, check=False).stderr
+LOADING = ["-c", *(["-T"] if "-T file" in USAGE else [])]
+
+BAD = {
+    '"lease-time": 0': "lease-time: 0: must be an integer from 1 to 4294967295",
+    '"lease-time": "week"': 'lease-time: "week": must be an integer from 1 to 4294967295',
+    '"queue-size": true': "queue-size: true: must be an integer from 16 to 1048576",
+    '"policy": "greedy"': 'policy: "greedy": must be one of "best-fit"',
+    '"max-prefix-length": 20': "default-prefix-length: 24: must not be more than max-prefix-length, which is 20",
+    '"lease-tyme": 60': "lease-tyme: 60: no such parameter; allowed are batch-size, ",
+    '"dsn": "hots=/run"': 'dsn: "hots=/run": invalid connection option "hots"',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A directory in which Kea can check a configuration, with a directory of hooks."""
+
+    directory: Path
+
+    @property
+    def library(self) -> Path:
+        return self.directory / "hooks" / HOOK
+
+    def configuration(self, text: str) -> Path:
+        """A file with the text of one of ours, with what depends on the machine filled in."""
+        for pattern, value in (
+            (r'("library": )"[^"]*"', self.library),
+            (r'("dsn": )"[^"]*"', DSN),
+            (r'("socket-name": )"[^"]*"', self.directory / "control.sock"),
+            (r'("interfaces": \[ )"eth0"', "lo"),
+        ):
+            text = re.sub(pattern, lambda match, value=value: match[1] + json.dumps(str(value)), text)  # type: ignore[misc]
+        path = self.directory / "kea-dhcp4.conf"
+        path.write_text(text)
+        return path
+
+    def with_parameters(self, parameters: str) -> Path:
+        """A configuration that listens nowhere, with these parameters of the hook."""
+        hook = f'{{ "library": "{self.library}", "parameters": {{ {parameters} }} }}'
+        path = self.directory / "kea-dhcp4.conf"
+        path.write_text(
+            '{ "Dhcp4": { "interfaces-config": { "interfaces": [] }, "subnet4": [], '
+            '"lease-database": { "type": "memfile", "persist": false }, '
+            f'"hooks-libraries": [ {hook} ] }} }}'
+        )
+        return path
+
+    def kea(self, option: str, configuration: Path) -> subprocess.CompletedProcess[str]:
+        """Let Kea check (-t, -T) or run (-c) a configuration; its output, both streams, is in `stdout`."""
+        own = str(self.directory)
+        places = (
+            "KEA_PIDFILE_DIR",
+            "KEA_LOCKFILE_DIR",
+            "KEA_CONTROL_SOCKET_DIR",
+            "KEA_DHCP_DATA_DIR",
+            "KEA_LOG_FILE_DIR",
+        )
+        return subprocess.run(
+            [PROGRAM, option, configuration],
+            env={**os.environ, **dict.fromkeys(places, own), "KEA_HOOKS_PATH": str(self.library.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    tmp_path.chmod(0o750)
+    hook_directory(tmp_path / "hooks", [str(Path(sys.prefix) / "bin" / "kea-subnet-deleg"), "hook", "path"])
+    return Desk(tmp_path)
+
+
+def whole(path: Path) -> str:
+    """A file of kea-config/ as a whole configuration: the stanza is an entry of one."""
+    text = path.read_text()
+    if path.suffix == ".conf":
+        return text
+    return f'{{ "Dhcp4": {{ "interfaces-config": {{ "interfaces": [ ] }}, "hooks-libraries": [\n{text}\n] }} }}'
+
+
+# ------------------------------------------------------------------------------------------------------------- kea-config
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_kea_takes_what_operators_copy(desk: Desk, path: Path) -> None:
+    for option in ("-t", *LOADING[1:]):
+        checked = desk.kea(option, desk.configuration(whole(path)))
+        assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_kea_misses_a_hook_that_is_not_there(desk: Desk, path: Path) -> None:
+    desk.library.unlink()
+    checked = desk.kea("-t", desk.configuration(whole(path)))
+    assert checked.returncode != 0
+    assert str(desk.library) in checked.stdout
+
+
+@pytest.mark.parametrize("option", LOADING)
+@pytest.mark.parametrize("parameters", BAD)
+def test_kea_refuses_a_bad_parameter_with_key_value_and_what_is_allowed(
+    desk: Desk, option: str, parameters: str
+) -> None:
+    given = parameters if '"dsn"' in parameters else f'"dsn": "{DSN}", {parameters}'
+    refused = desk.kea(option, desk.with_parameters(given))
+    assert refused.returncode == 1
+    (line,) = (line for line in refused.stdout.splitlines() if "SUBNET_DELEG_REFUSED" in line)
+    assert " ERROR " in line
+    assert BAD[parameters] in line
+
+
+@pytest.mark.parametrize("option", LOADING)
+def test_kea_refuses_a_hook_without_parameters(desk: Desk, option: str) -> None:
+    refused = desk.kea(option, desk.with_parameters(""))
+    assert refused.returncode == 1
+    assert "SUBNET_DELEG_REFUSED subnet delegation is not configured: dsn: missing" in refused.stdout
+
+
+def test_a_check_of_the_syntax_does_not_see_parameters(desk: Desk) -> None:
+    """What docs/install.md warns of. If a Kea ever does, the warning can go."""
+    assert desk.kea("-t", desk.with_parameters('"dsn": "x=y"')).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------------- docs/install.md
+
+
+@pytest.mark.parametrize(("parameters", "status"), [(f'{{"dsn": "{DSN}"}}', 0), ('{"dsn": "", "lease-time": 0}', 1)])
+def test_the_check_without_kea(parameters: str, status: int) -> None:
+    (program,) = re.findall(r"bin/python -c '([^']*)' <<", (ROOT / "docs" / "install.md").read_text())
+    checked = subprocess.run(
+        [sys.executable, "-c", program], input=parameters, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == status
+    assert checked.stderr == ('dsn: "": must be a string that is not empty\n' if status else "")
+
+
+# -------------------------------------------------------------------------------------------------------- docs/report.md
+
+
+def views() -> Iterator[tuple[str, list[str]]]:
+    """Each view that docs/report.md describes, with its columns."""
+    for name, text in re.findall(r"^## report\.(\w+)\n(.*?)(?=^## )", REPORT, re.DOTALL | re.MULTILINE):
+        rows = re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE)
+        yield name, [column for row in rows for column in re.findall(r"`(\w+)`", row)]
+
+
+REPORT = (ROOT / "docs" / "report.md").read_text()
+QUERIES = re.findall(r"^```sql\n(.*?)^```", REPORT, re.DOTALL | re.MULTILINE)
+
+
+def test_every_column_is_described(single: Site) -> None:
+    listed = single.lab.sql(
+        "select table_name || ' ' || string_agg(column_name, ' ' order by ordinal_position) "
+        "from information_schema.columns where table_schema = 'report' group by table_name order by table_name"
+    )
+    assert listed.split("\n")[:-1] == sorted(f"{name} {' '.join(columns)}" for name, columns in views())
+
+
+def test_every_query_runs_for_who_may_ask(single: Site) -> None:
+    client = single.client()
+    held = client.acquire(24)
+    client.renew(held.server, *(block.using(high_water=9, in_use=7, unusable=1) for block in held.blocks))
+    for query in QUERIES:
+        role = "kea_deleg_admin" if "-- kea_deleg_admin" in query else "kea_deleg_report"
+        single.lab.sql(f"set role {role}", query)
+    assert len(QUERIES) > 10

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MPL-2.0
+# ruff: noqa: S608  # names of tables and columns, of this file
+"""The reports: their columns are a contract, their figures are right on a small scene."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from ipaddress import IPv4Network
+from typing import LiteralString
+
+import pytest
+from psycopg.rows import dict_row
+
+from tests.conftest import Database
+from tests.ledger.scene import DAY, SERVER, Client, do, lease, one, prefixes
+
+COLUMNS = {
+    "subnets": "space subnet state draining lessee lessee_identity lessee_address hierarchical server since renewed until"
+    " lease_seconds addresses in_use high_water unusable reported fullness pool origin reason detail",
+    "lessees": "space lessee lessee_identity lessee_address subnets held used share held_share fullness first_seen last_renewed",
+    "pools": "space pool origin kind closing max_lease_seconds expires size free free_by_prefix_length offered leased reserved"
+    " local quarantined",
+}
+TYPES = {
+    "subnets": "text cidr text boolean text bytea inet boolean inet timestamptz timestamptz timestamptz int8 int8 int4 int4 int4"
+    " timestamptz numeric text cidr text jsonb",
+    "lessees": "text text bytea inet int8 int8 int8 numeric numeric numeric timestamptz timestamptz",
+    "pools": "text text cidr text boolean int8 timestamptz int8 int8 jsonb int8 int8 int8 int8 int8",
+}
+FIRST, SECOND = Client.number(0x0B), Client(b"\0router-7")
+
+
+@pytest.mark.parametrize("view", COLUMNS)
+def test_the_columns_are_a_contract(module_database: Database, view: str) -> None:
+    """Columns are only ever added, behind these."""
+    rows = module_database.sql(
+        "select attname::text, atttypid::regtype::text from pg_attribute"
+        " where attrelid = %s::regclass and attnum > 0 order by attnum",
+        f"report.{view}",
+    )
+    found = [(name, _SHORT.get(kind, kind)) for name, kind in rows]
+    expected = list(zip(COLUMNS[view].split(), TYPES[view].split(), strict=True))
+    assert found[: len(expected)] == expected
+
+
+_SHORT = {"timestamp with time zone": "timestamptz", "bigint": "int8", "integer": "int4"}
+
+
+@pytest.fixture
+def scene(database: Database) -> Database:
+    """Two lessees, one with two blocks and 24 of 64 addresses used, and a bit of everything else."""
+    database.pool("10.64.0.0/24", max_lease=DAY)
+    database.pool("192.0.2.0/26")
+    ledger = database.ledger()
+    assert lease(ledger, FIRST, 1, 27, 27) == ["192.0.2.0/27", "192.0.2.32/27"]
+    assert lease(ledger, SECOND, 1, 25, lease_time=0xFFFFFFFF) == ["10.64.0.0/25"]
+    do(ledger, FIRST.renew("192.0.2.0/27", usage=(20, 18, 1)), FIRST.renew("192.0.2.32/27", usage=(6, None, None)))
+    do(ledger, SECOND.renew("10.64.0.0/25", usage=(90, 72, 0), verdict="deprecate"))
+    assert prefixes(one(ledger, FIRST.offer(9, 26))) == ["10.64.0.128/26"]
+    return database
+
+
+def rows(database: Database, view: LiteralString, order: LiteralString) -> list[dict[str, object]]:
+    connection = database.connect("kea_deleg_report")
+    connection.row_factory = dict_row
+    return connection.execute("select * from report." + view + " order by " + order).fetchall()
+
+
+def test_subnets(scene: Database) -> None:
+    offered, ending, used = None, None, None
+    found = {str(row["subnet"]): row for row in rows(scene, "subnets", "subnet")}
+    assert list(found) == ["10.64.0.0/25", "10.64.0.128/26", "192.0.2.0/27", "192.0.2.32/27"]
+    ending, offered, used = found["10.64.0.0/25"], found["10.64.0.128/26"], found["192.0.2.0/27"]
+    assert (ending["lessee"], ending["draining"], ending["lease_seconds"]) == ("router-7", True, DAY)
+    assert (offered["state"], offered["lessee"], offered["in_use"], offered["renewed"]) == (
+        "offered",
+        "02:00:00:00:00:0b",
+        None,
+        None,
+    )
+    since, until = used["since"], used["until"]
+    assert isinstance(since, dt.datetime)
+    assert isinstance(until, dt.datetime)
+    assert dt.timedelta(seconds=DAY - 60) < until - since <= dt.timedelta(seconds=DAY + 60)
+    expected = {
+        "space": "default",
+        "subnet": IPv4Network("192.0.2.0/27"),
+        "state": "leased",
+        "draining": False,
+        "lessee": "02:00:00:00:00:0b",
+        "lessee_identity": FIRST.identity,
+        "hierarchical": True,
+        "lease_seconds": DAY,
+        "addresses": 32,
+        "in_use": 18,
+        "high_water": 20,
+        "unusable": 1,
+        "fullness": Decimal("0.5625"),
+        "pool": "192.0.2.0/26",
+        "origin": IPv4Network("192.0.2.0/26"),
+        "reason": "test",
+    }
+    assert {key: used[key] for key in expected} == expected
+    assert int(used["server"]) == SERVER  # type: ignore[call-overload]
+
+
+def test_a_lease_without_end_has_no_until(database: Database) -> None:
+    database.pool("10.64.0.0/24")
+    lease(database.ledger(), FIRST, 1, 25, lease_time=0xFFFFFFFF)
+    assert [(row["until"], row["lease_seconds"]) for row in rows(database, "subnets", "subnet")] == [(None, 0xFFFFFFFF)]
+
+
+def test_lessees(scene: Database) -> None:
+    scene.sql("insert into deleg.lessees (space, identity) values (0, 'holds nothing')")
+    found = rows(scene, "lessees", "held desc")
+    columns = ("lessee", "subnets", "held", "used", "share", "held_share", "fullness")
+    assert [tuple(row[column] for column in columns) for row in found] == [
+        ("router-7", 1, 128, 72, Decimal("0.7500"), Decimal("0.6667"), Decimal("0.5625")),
+        ("02:00:00:00:00:0b", 2, 64, 24, Decimal("0.2500"), Decimal("0.3333"), Decimal("0.3750")),
+        ("holds nothing", 0, 0, 0, Decimal(0), Decimal(0), None),
+    ]
+
+
+def test_pools(scene: Database) -> None:
+    do(scene.ledger(), FIRST.release("192.0.2.32/27"))
+    first, second = rows(scene, "pools", "origin")
+    assert {
+        key: first[key] for key in ("size", "free", "offered", "leased", "quarantined", "max_lease_seconds", "closing")
+    } == {
+        "size": 256,
+        "free": 64,
+        "offered": 64,
+        "leased": 128,
+        "quarantined": 0,
+        "max_lease_seconds": DAY,
+        "closing": False,
+    }
+    assert first["free_by_prefix_length"] == {"/26": 1}
+    assert (second["size"], second["free"], second["leased"], second["quarantined"]) == (64, 0, 32, 32)
+    assert (second["free_by_prefix_length"], second["expires"], second["kind"]) == ({}, None, "administrator")
+
+
+@pytest.mark.parametrize(
+    ("identity", "text"),
+    [
+        (b"\1\0\x1b\x21\xaa\xbb\xcc", "00:1b:21:aa:bb:cc"),
+        (b"\0router-7", "router-7"),
+        (b"router-7", "router-7"),
+        (b"\xff\0\1\2", "ff000102"),
+        (b"\0", "00"),
+        (b"a\\b", "615c62"),
+        (b"\0a\nb", "00610a62"),
+        (" é".encode(), "20c3a9"),
+    ],
+)
+def test_identities_as_text(module_database: Database, identity: bytes, text: str) -> None:
+    assert module_database.sql("select report.identity_text(%s)", identity) == [(text,)]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Stand-ins for Kea, and the packets it would hand over; the ledger has none."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.runtime.bridge import Severity
+from tests.client.codec import Allocation, Code, Message, Type
+
+SERVER = IPv4Address("10.0.0.1")
+RELAY = IPv4Address("10.0.0.200")
+
+
+def message(
+    kind: Type,
+    allocation: Allocation | bytes | None,
+    *,
+    client: int = 1,
+    xid: int = 1,
+    server: IPv4Address | None = None,
+    extra: Sequence[tuple[int, bytes]] = (),
+) -> Message:
+    """Return a message of the client with this number, written by the tests' own codec."""
+    options = list(extra)
+    if server is not None:
+        options.append((Code.SERVER_IDENTIFIER, server.packed))
+    if allocation is not None:
+        options.append((Code.SUBNET_ALLOCATION, allocation if isinstance(allocation, bytes) else allocation.encode()))
+    return Message(kind, xid, b"\2" + client.to_bytes(5, "big"), giaddr=RELAY, hops=1, options=tuple(options))
+
+
+def inbound(data: Message | bytes) -> Inbound:
+    """Return the packet that Kea hands over when the relay sends a message to the server."""
+    octets = data if isinstance(data, bytes) else data.encode()
+    return Inbound(octets, 2, int(RELAY), 67, int(SERVER), 67, int(SERVER), time.monotonic())
+
+
+@dataclass
+class FakeKea:
+    """Kea as the service sees it: what is put into `packets` comes in, None ends it; what it says and sends is kept."""
+
+    packets: queue.SimpleQueue[list[Inbound] | None] = field(default_factory=queue.SimpleQueue)
+    sent: list[Outbound] = field(default_factory=list)
+    lines: list[tuple[Severity, str, str]] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    messages: dict[str, str] = field(default_factory=dict)
+    status: str = ""
+    debug: bool = True
+
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+        try:
+            return self.packets.get(timeout=timeout)
+        except queue.Empty:
+            return []
+
+    def send(self, replies: Sequence[Outbound]) -> int:
+        self.sent += replies
+        return len(replies)
+
+    def log(self, severity: Severity, identifier: str, text: str) -> None:
+        self.lines.append((severity, identifier, text))
+
+    def debug_enabled(self) -> bool:
+        return self.debug
+
+    def count(self, counter: str, n: int = 1) -> None:
+        self.counters[counter] += n
+
+    def register_messages(self, names: Mapping[str, str]) -> None:
+        self.messages |= names
+
+    def publish_status(self, json_text: str) -> None:
+        self.status = json_text
+
+    def logged(self, identifier: str) -> list[str]:
+        return [text for _, name, text in self.lines if name == identifier]

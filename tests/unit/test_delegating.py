@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The delegating role over a real ledger, with messages that the tests' own codec writes and reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome
+from kea_subnet_deleg.policy import BestFit, Holding, View
+from kea_subnet_deleg.roles.delegating import Delegating, Terms
+from kea_subnet_deleg.runtime.journal import KeaJournal
+from tests.client.codec import Allocation, Block, Code, Information, Message, Request, Type, decode, information
+from tests.conftest import Database
+from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message
+
+LEASE, SHORTEST, LONGEST = 7200, 60, 0xFFFFFFFF
+FOREIGN = IPv4Address("192.0.2.9")
+
+
+class NoViews:
+    """Nothing has been read yet."""
+
+    def view(self, space: int) -> View:
+        return View()
+
+    def holding(self, space: int, identity: bytes) -> Holding:
+        return Holding()
+
+
+class Server:
+    """The role, its ledger, and what it says."""
+
+    def __init__(self, database: Database, policy: BestFit | None = None) -> None:
+        self.database = database
+        self.kea = FakeKea()
+        self.ledger = database.ledger()
+        self.ledger.server_seen(int(SERVER), "one", "0")
+        terms = Terms(LEASE, SHORTEST, LONGEST, 30, 60)
+        policy = policy or BestFit(24, 1, 30)
+        self.role = Delegating(self.ledger, policy, NoViews(), KeaJournal(self.kea), terms, {int(SERVER)})
+
+    def hear(self, *messages: Message | bytes) -> list[Message]:
+        """Hand over a batch and return the answers; all go to the relay."""
+        answers = self.role.handle([inbound(data) for data in messages])
+        assert {(answer.destination, answer.destination_port) for answer in answers} <= {(int(RELAY), 67)}
+        return [decode(answer.data) for answer in answers]
+
+    def offer(self, *requests: Request | int, client: int = 1, xid: int = 1) -> tuple[Block, ...]:
+        wishes = tuple(Request(r) if isinstance(r, int) else r for r in requests)
+        (answer,) = self.hear(message(Type.DISCOVER, Allocation(wishes), client=client, xid=xid))
+        assert answer.type is Type.OFFER
+        return answer.allocation.blocks
+
+    def lease(self, *requests: Request | int, client: int = 1, xid: int = 1) -> tuple[Block, ...]:
+        blocks = self.offer(*requests, client=client, xid=xid)
+        (answer,) = self.hear(message(Type.REQUEST, information(*blocks), client=client, xid=xid, server=SERVER))
+        assert answer.type is Type.ACK
+        assert answer.allocation.blocks == blocks
+        return blocks
+
+    def table(self) -> list[tuple[object, ...]]:
+        return self.database.sql("select * from deleg.blocks order by space, prefix")
+
+    def count(self) -> Counter[str]:
+        """Return the counters since the last look."""
+        counted, self.kea.counters = self.kea.counters, Counter()
+        return counted
+
+
+@pytest.fixture
+def server(database: Database) -> Server:
+    database.pool("10.0.0.0/8")
+    return Server(database)
+
+
+# ------------------------------------------------------------------------------------------------ bits
+
+
+def undefined_bits(value: bytes, blocks: int) -> set[int]:
+    """Return the numbers of the bits in option 220 that RFC 6656 leaves undefined, with `blocks` in one suboption."""
+    octets = [(0, 0xFF), (3, 0xFC), *((4 + 7 * n + 5, 0xFC) for n in range(blocks))]
+    assert len(value) == 4 + 7 * blocks
+    return {8 * octet + 7 - bit for octet, mask in octets for bit in range(8) if mask >> bit & 1}
+
+
+@pytest.mark.parametrize("sizes", [(24,), (24, 20)])
+def test_a_request_changed_by_a_bit(server: Server, sizes: tuple[int, ...]) -> None:
+    """NAK or silence and the ledger as it was; but undefined flags are ignored (RFC 6656 section 3)."""
+    good = information(*server.offer(*sizes, client=1)).encode()
+    harmless = undefined_bits(good, len(sizes))
+    for number in range(8 * len(good)):
+        client = number + 2
+        value = bytearray(information(*server.offer(*sizes, client=client)).encode())
+        value[number // 8] ^= 0x80 >> number % 8
+        before = server.table()
+        server.count()
+        answers = server.hear(message(Type.REQUEST, bytes(value), client=client, server=SERVER))
+        counted = server.count()
+        if number in harmless:
+            assert [answer.type for answer in answers] == [Type.ACK], number
+            assert counted == {"answered": 1}
+        else:
+            assert server.table() == before, number
+            assert [answer.type for answer in answers] in ([], [Type.NAK]), number
+            assert counted in ({"malformed": 1}, {"silent": 1}, {"nak": 1}), number
+    assert server.database.violations() == []
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "00",
+        "0001",
+        "000102",
+        "00010200",
+        "0001020018ff",
+        "000102001f",
+        "0001020020",
+        "00010200ff",
+        "000208000a000100180001",
+        "000207000a0001001800",
+        "000208000a0001001f0000",
+        "000208000a000100000000",
+        "000208000a000101180000",
+        "000208000a000100180002",
+        "00020100",
+        "000300",
+        "000301ff",
+        "0004030000ff",
+    ],
+)
+@pytest.mark.parametrize("kind", [Type.DISCOVER, Type.REQUEST, Type.RELEASE])
+def test_malformed_is_counted_once_and_met_with_silence(server: Server, kind: Type, value: str) -> None:
+    before = server.table()
+    data = message(kind, bytes.fromhex(value), server=SERVER if kind is not Type.DISCOVER else None)
+    assert server.hear(data) == []
+    assert server.count() == {"malformed": 1}
+    assert len(server.kea.logged("SUBNET_DELEG_MALFORMED")) == 1
+    assert server.table() == before
+
+
+def test_malformed_leaves_the_rest_of_the_batch_alone(server: Server) -> None:
+    good = message(Type.DISCOVER, Allocation((Request(24),)), client=2)
+    bad = message(Type.DISCOVER, b"\0\1", client=3)
+    assert [answer.type for answer in server.hear(bad, good, b"", b"\0" * 300, bad)] == [Type.OFFER]
+    assert server.count() == {"malformed": 4, "answered": 1}
+
+
+@pytest.mark.parametrize("kind", [Type.REQUEST, Type.RELEASE])
+def test_a_subnet_request_has_no_place_there(server: Server, kind: Type) -> None:
+    """RFC 6656 sections 4.3 and 5.3."""
+    (block,) = server.lease(24)
+    before = server.table()
+    server.count()
+    assert server.hear(message(kind, Allocation((Request(24),)) + information(block), server=SERVER)) == []
+    assert server.count() == {"malformed": 1}
+    assert server.table() == before
+
+
+@pytest.mark.parametrize("kind", [t for t in Type if t not in (Type.DISCOVER, Type.REQUEST, Type.RELEASE)])
+def test_other_messages_are_met_with_silence(server: Server, kind: Type) -> None:
+    (block,) = server.lease(24)
+    server.count()
+    assert server.hear(message(kind, Allocation((Request(24),)) + information(block), server=SERVER)) == []
+    assert server.count() == {"silent": 1}
+
+
+def test_a_reply_is_met_with_silence(server: Server) -> None:
+    query = message(Type.DISCOVER, Allocation((Request(24),)))
+    assert server.hear(Message(query.type, 1, query.chaddr, op=2, giaddr=RELAY, options=query.options)) == []
+    assert server.count() == {"silent": 1}
+
+
+def test_a_discover_that_asks_for_nothing(server: Server) -> None:
+    assert server.hear(message(Type.DISCOVER, information(Block(IPv4Network("10.0.0.0/24"))))) == []
+    assert server.count() == {"silent": 1}
+
+
+# ------------------------------------------------------------------------------------------------ another's
+
+
+def test_a_request_for_anothers_block(server: Server) -> None:
+    """NAK with the very blocks, and the holder keeps them; also where one block of two is the client's own."""
+    (theirs,) = server.lease(24, client=1)
+    (mine,) = server.offer(24, client=2)
+    before = server.table()
+    server.count()
+    for blocks in ((theirs,), (mine, theirs), (theirs, mine)):
+        (answer,) = server.hear(message(Type.REQUEST, information(*blocks), client=2, server=SERVER))
+        assert answer.type is Type.NAK
+        assert answer.allocation.blocks == blocks
+        assert answer.server == SERVER
+        assert answer.lease_time is None
+        assert answer.yiaddr == answer.ciaddr == IPv4Address(0)
+        assert answer.flags == 0x8000  # RFC 2131 section 4.3.2: the relay broadcasts it
+    assert server.count() == {"nak": 3}
+    assert server.table() == before
+
+
+def test_a_request_of_another_transaction(server: Server) -> None:
+    """RFC 2131 table 5: the xid of the REQUEST is that of the OFFER. NAKed the first time as at a retransmission (I7)."""
+    (block,) = server.offer(24, xid=7)
+    before = server.table()
+    query = message(Type.REQUEST, information(block), xid=8, server=SERVER)
+    assert [answer.type for answer in server.hear(query, query)] == [Type.NAK, Type.NAK]
+    assert server.table() == before
+
+
+@pytest.mark.parametrize("named", [None, SERVER])
+def test_a_release_of_anothers_block(server: Server, named: IPv4Address | None) -> None:
+    (theirs,) = server.lease(24, client=1)
+    before = server.table()
+    server.count()
+    assert server.hear(message(Type.RELEASE, information(theirs), client=2, server=named)) == []
+    assert server.count() == {"silent": 1}
+    assert server.table() == before
+    assert server.kea.logged("SUBNET_DELEG_RELEASED") == []
+
+
+def test_a_renewal_of_anothers_block(server: Server) -> None:
+    (theirs,) = server.lease(24, client=1)
+    before = server.table()
+    server.count()
+    assert server.hear(message(Type.REQUEST, information(theirs), client=2, xid=5)) == []
+    assert server.count() == {"silent": 1}
+    assert server.table() == before
+
+
+def test_a_request_that_names_another_domains_server(server: Server) -> None:
+    server.offer(24)
+    server.count()
+    (block,) = server.offer(24, client=2)
+    query = message(Type.REQUEST, information(block), client=2, server=FOREIGN)
+    server.count()
+    assert server.hear(query) == []
+    assert server.count() == {"foreign-server": 1, "silent": 1}
+    assert list(server.database.blocks().values()).count("offered") == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is given
+
+
+def test_a_block_leased_renewed_and_released(server: Server) -> None:
+    query = message(Type.DISCOVER, Allocation((Request(24, hierarchical=True), Request(26, hierarchical=False))))
+    (offer,) = server.hear(query)
+    assert [str(block) for block in offer.allocation.blocks] == ["10.0.0.0/24 h", "10.0.1.0/26"]
+    assert offer.lease_time == LEASE
+    assert server.hear(query) == [offer]
+    blocks = offer.allocation.blocks
+    request = message(Type.REQUEST, information(*blocks), server=SERVER)
+    (ack,) = server.hear(request)
+    assert (ack.type, ack.allocation, ack.lease_time, ack.server) == (Type.ACK, offer.allocation, LEASE, SERVER)
+    assert server.hear(request) == [ack]
+    assert list(server.database.blocks().values())[:2] == ["leased", "reserved"]
+    (renewal,) = server.hear(message(Type.REQUEST, information(blocks[0].using(90, 70, 3)), xid=2))
+    assert (renewal.type, renewal.allocation.blocks) == (Type.ACK, blocks[:1])
+    assert server.database.sql("select high_water, in_use, unusable from deleg.usage") == [(90, 70, 3)]
+    assert server.hear(message(Type.RELEASE, information(*blocks), xid=3, server=SERVER)) == []
+    assert list(server.database.blocks().values())[:2] == ["quarantined", "quarantined"]
+    (nak,) = server.hear(message(Type.REQUEST, information(blocks[0]), xid=4))
+    assert (nak.type, nak.allocation.blocks) == (Type.NAK, blocks[:1])
+    assert len(server.kea.logged("SUBNET_DELEG_RELEASED")) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(None, LEASE), (1, SHORTEST), (0, SHORTEST), (90, 90), (0xFFFFFFFF, 0xFFFFFFFF)]
+)
+def test_the_lease_time_asked(server: Server, asked: int | None, given: int) -> None:
+    extra = [] if asked is None else [(Code.LEASE_TIME, asked.to_bytes(4, "big"))]
+    (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=extra))
+    (ack,) = server.hear(message(Type.REQUEST, information(*offer.allocation.blocks), server=SERVER))
+    assert (offer.lease_time, ack.lease_time) == (given, given)
+    (until,) = server.database.sql("select expires = 'infinity' from deleg.blocks where state = 'leased'")[0]
+    assert until == (given == 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, [25]), (1, [20]), (8, [20]), (27, [27]), (28, []), (30, [])])
+def test_the_sizes_given(database: Database, asked: int, given: list[int]) -> None:
+    """Prefix 0 leaves it to the server; larger than the largest is that; smaller than the smallest is nothing."""
+    database.pool("10.0.0.0/8")
+    server = Server(database, BestFit(default=25, largest=20, smallest=27))
+    answers = server.hear(message(Type.DISCOVER, Allocation((Request(asked),))))
+    assert [block.network.prefixlen for answer in answers for block in answer.allocation.blocks] == given
+    assert len(server.kea.logged("SUBNET_DELEG_NOT_OFFERED")) == (not given)
+
+
+def test_nothing_left_is_silence(database: Database) -> None:
+    database.pool("10.0.0.0/25")
+    server = Server(database)
+    assert [str(block.network) for block in server.offer(24)] == ["10.0.0.0/25"]
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(24),)), client=2)) == []
+    assert server.count() == {"answered": 1, "silent": 1}
+
+
+def test_200_subnet_requests(server: Server) -> None:
+    """As many as fit the answer to a client that takes 576 octets; a larger one gets more."""
+    query = message(Type.DISCOVER, Allocation((Request(28),) * 200))
+    (offer,) = server.hear(query)
+    small = len(offer.allocation.blocks)
+    assert 30 <= small < 45
+    assert len(offer.encode()) <= 576 - 28
+    room = [(Code.MAXIMUM_SIZE, (1500).to_bytes(2, "big"))]
+    (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(28),) * 200), client=2, extra=room))
+    assert small * 2 < len(offer.allocation.blocks) < 200
+    assert len(offer.encode()) <= 1500 - 28
+
+
+def test_a_listing_of_100_blocks_in_pages(server: Server) -> None:
+    held = []
+    for xid in range(100):
+        held += server.lease(28, xid=xid)
+    listed: list[Block] = []
+    last: tuple[Information, ...] = ()
+    pages = 0
+    while True:
+        (answer,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),), last), xid=999))
+        assert answer.type is Type.OFFER
+        assert len(answer.encode()) <= 576 - 28
+        found = answer.allocation.information
+        assert all(info.client for info in found)
+        assert not any(info.server for info in found[:-1])
+        assert answer.lease_time in range(LEASE - 60, LEASE + 1)
+        listed += answer.allocation.blocks
+        pages += 1
+        if not found[-1].server:
+            break
+        last = found[-1:]
+    assert pages == 3
+    assert listed == sorted(held, key=lambda block: block.network)
+
+
+def test_a_listing_of_nothing_is_silence(server: Server) -> None:
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)))) == []
+    assert server.count() == {"silent": 1}
+
+
+def test_deprecated_in_renewal_and_listing(server: Server) -> None:
+    (block,) = server.lease(24)
+    server.database.sql("select deleg.lease_deprecate(0, %s)", block.network)
+    (renewal,) = server.hear(message(Type.REQUEST, information(block), xid=2))
+    (listing,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)), xid=3))
+    ending = Block(block.network, deprecate=True)
+    assert renewal.allocation.blocks == listing.allocation.blocks == (ending,)
+    assert server.kea.logged("SUBNET_DELEG_RENEWED")[0].endswith("to be given up")
+
+
+# ------------------------------------------------------------------------------------------------ the ledger fails
+
+
+def test_an_operation_that_fails_alone_takes_none_with_it(server: Server) -> None:
+    """A ledger changed by hand: what it then refuses is logged as an error and met with silence."""
+    (block,) = server.offer(24, client=1)
+    server.database.sql("alter table deleg.lessees add constraint odd check (identity <> '\\x01020000000002')")
+    queries = [
+        message(Type.REQUEST, information(block), client=1, server=SERVER),
+        message(Type.DISCOVER, Allocation((Request(24),)), client=2),
+        message(Type.DISCOVER, Allocation((Request(24),)), client=3),
+    ]
+    server.count()
+    assert [(answer.type, answer.chaddr[-1]) for answer in server.hear(*queries)] == [(Type.ACK, 1), (Type.OFFER, 3)]
+    assert server.count() == {"answered": 2, "conflicts": 1}
+    (line,) = server.kea.logged("SUBNET_DELEG_OPERATION_FAILED")
+    assert "01:02:00:00:00:00:02" in line
+    assert "odd" in line
+
+
+def test_a_ledger_that_is_gone(server: Server) -> None:
+    server.ledger.close()
+    with pytest.raises(LedgerUnavailable):
+        server.hear(message(Type.DISCOVER, Allocation((Request(24),))))
+
+
+def test_the_log_is_quiet_without_debugging(server: Server) -> None:
+    server.kea.debug = False
+    server.offer(24)
+    server.hear(b"nonsense")
+    assert server.kea.lines == []
+
+
+def test_no_message_no_transaction() -> None:
+    class Untouchable:
+        def apply(self, operations: list[Operation]) -> list[Outcome | OperationFailed]:
+            raise AssertionError("nothing to apply")
+
+    terms = Terms(LEASE, SHORTEST, LONGEST, 30, 60)
+    journal = KeaJournal(FakeKea())
+    role = Delegating(Untouchable(), BestFit(24, 1, 30), NoViews(), journal, terms, set())  # type: ignore[arg-type]
+    assert role.handle([]) == []
+    assert role.handle([inbound(b"nonsense")]) == []
