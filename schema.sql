@@ -396,7 +396,7 @@ begin
     -- order of the requests they answer.
     if v_lessee is not null then
         select jsonb_agg(deleg._wire(prefix, hierarchical, false) order by slot), min(lease_time),
-               bool_or(coalesce((detail ->> 'push')::boolean, false))
+               bool_or(coalesce(detail ? 'push', false))
           into v_blocks, v_least, v_more
           from deleg.blocks
          where space = p_space and lessee = v_lessee and xid = v_xid and state in ('offered', 'leased', 'reserved');
@@ -449,7 +449,7 @@ begin
         v_blocks := v_blocks || jsonb_build_array(deleg._wire(v_taken, (v_size ->> 3)::boolean, false));
         v_uniform := v_uniform and v_granted = coalesce(v_least, v_granted);
         v_least := least(v_least, v_granted);
-        v_more := v_more or coalesce((v_size -> 5 ->> 'push')::boolean, false);
+        v_more := v_more or coalesce(v_size -> 5 ? 'push', false);
     end loop;
 
     if v_limited then
@@ -556,7 +556,7 @@ begin
       join deleg.blocks b on b.space = p_space and b.prefix = (w.block ->> 0)::cidr
       join deleg.origins o on o.space = b.space and o.prefix = b.origin
      where b.lessee = v_lessee and b.hierarchical = (w.block ->> 1)::boolean
-       and (not (w.block ->> 2)::boolean or (b.detail ->> 'push')::boolean)
+       and (not (w.block ->> 2)::boolean or b.detail ? 'push')
        and b.state in ('offered', 'leased', 'reserved');
     if v_kept is null or cardinality(v_kept) < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
@@ -834,7 +834,9 @@ create function deleg.totals()
 returns table (space integer, identity bytea, held bigint, used bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
     select b.space, l.identity, sum(_size(b.prefix))::bigint,
-           sum(coalesce(u.in_use, u.high_water, 0))::bigint
+           -- 65534 is the most that can be reported: of a larger block it is taken for all of it.
+           sum(case when coalesce(u.in_use, u.high_water, 0) = 65534 then _size(b.prefix)
+                    else coalesce(u.in_use, u.high_water, 0) end)::bigint
       from blocks b
       join lessees l using (lessee)
       left join usage u on u.space = b.space and u.prefix = b.prefix

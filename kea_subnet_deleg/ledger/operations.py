@@ -22,7 +22,7 @@ class Size(NamedTuple):
 
     `slot`: which Subnet-Request of the message it answers. `wanted` and `longest`: prefix lengths, the one to give and the
     longest (smallest block) that may be given instead where nothing of that size is free. `reason` and `detail` are for the
-    event log: why, and the numbers it was decided by; `push` true among them sets flag s in the offer. `named`: the block (CIDR) that
+    event log: why, and the numbers it was decided by; a `push` among them sets flag s in the offer. `named`: the block (CIDR) that
     the client would like, taken if it is free.
     """
 

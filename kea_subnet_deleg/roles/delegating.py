@@ -310,7 +310,7 @@ class Delegating:
             return None
         numbers: dict[str, float | str | bool] = dict(decision.numbers or {})
         if decision.push:
-            numbers["push"] = True
+            numbers.setdefault("push", "yes")
         if self._terms.hierarchical is not None:
             hierarchical = self._terms.hierarchical
         return Size(slot, decision.prefix_length, decision.longest, hierarchical, decision.reason, numbers or None)
