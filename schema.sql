@@ -428,7 +428,11 @@ begin
           into v_granted from deleg.pools p where p.pool = v_free.pool;
         continue when v_granted < 1;
         if v_lessee is null then
-            insert into deleg.lessees (space, identity) values (p_space, p_identity) returning lessee into v_lessee;
+            insert into deleg.lessees (space, identity, address, port, relayed, hardware, nonce)
+            values (p_space, p_identity, (p_op #>> '{contact,address}')::inet, (p_op #>> '{contact,port}')::integer,
+                    (p_op #>> '{contact,relayed}')::boolean, decode(p_op #>> '{contact,hardware}', 'hex'),
+                    decode(p_op #>> '{contact,nonce}', 'hex'))
+            returning lessee into v_lessee;
         end if;
 
         -- Split: we take the block that was named, else the lowest; what is beside it on each way down stays free (I2).

@@ -45,7 +45,7 @@ def _up(options: argparse.Namespace) -> Lab:
         options.topology,
         name=options.name,
         pools=options.pool or DEFAULT_POOLS,
-        parameters=options.parameters,
+        parameters=options.parameters | ({} if options.policy is None else {"policy": options.policy}),
         kea=options.kea,
         severities=severities,
         owned=False,
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--parameters", type=_json_object, default={}, metavar="JSON", help="the hook's parameters beside its dsn"
     )
+    up.add_argument("--policy", metavar="NAME", help="who gets how much: the hook's parameter of that name")
     up.add_argument("--kea", type=_json_object, default={}, metavar="JSON", help='merged into "Dhcp4" of each server')
     up.add_argument(
         "--severity", default="INFO", choices=("FATAL", "ERROR", "WARN", "INFO", "DEBUG"), help="of the logs"

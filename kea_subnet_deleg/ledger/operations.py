@@ -80,6 +80,7 @@ class Offer(Operation):
     """
 
     server: int
+    contact: Contact
     lease_time: int
     asked: int | None
     hold: int
@@ -92,6 +93,7 @@ class Offer(Operation):
         return Operation.to_json(self) | {
             "op": "offer",
             "server": _address(self.server),
+            "contact": self.contact.to_json(),
             "lease_time": self.lease_time,
             "asked": self.asked,
             "hold": self.hold,

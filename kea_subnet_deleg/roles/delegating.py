@@ -31,7 +31,7 @@ from kea_subnet_deleg.ledger import (
     Result,
     Size,
 )
-from kea_subnet_deleg.policy import Grant, Holding, Lessee, Limits, Policy, Reported, View, Wish
+from kea_subnet_deleg.policy import Holding, Lessee, Limits, Numbers, Policy, Refusal, Reported, View, Wish
 from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
 from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
@@ -243,7 +243,9 @@ class Delegating:
             return "limited", "asks more often than one client may"
         return None
 
-    def _not_served(self, space: int, message: Message, kind: str, reason: str) -> Note | None:
+    def _not_served(
+        self, space: int, message: Message, kind: str, reason: str, numbers: Numbers | None = None
+    ) -> Note | None:
         """Count a refusal, and return the operation that puts it into the event log, None where it is there already."""
         identity = message.client_identifier
         if kind in _COUNTED:
@@ -251,7 +253,7 @@ class Delegating:
         self._journal.debug("SUBNET_DELEG_NOT_SERVED", f"{message.type.name} of {_client(identity)}: {reason}")
         if not self._notes.take(kind.encode() + identity):
             return None
-        return Note(space, identity, message.xid, kind, reason)
+        return Note(space, identity, message.xid, kind, reason, numbers)
 
     def _discover(
         self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client
@@ -265,15 +267,16 @@ class Delegating:
         if not pools:
             return self._not_served(client.space, message, "refused", "no pool serves this request")
         view = self._views.view(client.space, pools)
-        sizes = [
-            size
+        decided = [
+            self._size(slot, request.prefix_length, request.hierarchical, client, pools, view)
             for slot, request in enumerate(allocation.requests[:room])
-            if (size := self._size(slot, request.prefix_length, request.hierarchical, client, pools, view))
         ]
+        sizes = [decision for decision in decided if isinstance(decision, Size)]
         if not sizes:
-            return (
-                None if not allocation.requests else self._not_served(client.space, message, "refused", "by the policy")
-            )
+            refusal = next((decision for decision in decided if isinstance(decision, Refusal)), None)
+            if refusal is None:
+                return None
+            return self._not_served(client.space, message, "refused", refusal.reason, refusal.numbers)
         if len(sizes) == len(allocation.requests) == 1:
             sizes[0] = sizes[0]._replace(named=_named(allocation, sizes[0].wanted))
         return Offer(
@@ -281,6 +284,7 @@ class Delegating:
             client.lessee.identity,
             message.xid,
             self._server_identifier(packet, message),
+            self._contact(packet, message),
             self._terms.lease_time,
             self._terms.clamp(message.lease_time),
             self._terms.offer_hold,
@@ -298,16 +302,16 @@ class Delegating:
         client: _Client,
         pools: tuple[PoolTerms, ...],
         view: View,
-    ) -> Size | None:
-        """Return what the policy gives for one Subnet-Request, None for nothing."""
+    ) -> Size | Refusal:
+        """Return what the policy gives for one Subnet-Request, or why it gives nothing."""
         policy, limits = self._policy_of(pools[0])
         decision = policy.grant(Wish(asked), client.lessee, view, limits)
-        if not isinstance(decision, Grant):
+        if isinstance(decision, Refusal):
             self._journal.debug(
                 "SUBNET_DELEG_NOT_OFFERED",
                 f"to {_client(client.lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
             )
-            return None
+            return decision
         numbers: dict[str, float | str | bool] = dict(decision.numbers or {})
         if decision.push:
             numbers.setdefault("push", "yes")

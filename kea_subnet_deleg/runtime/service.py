@@ -189,6 +189,7 @@ class _Service:
                     "policy": self._settings.policy,
                     "ledger-connected": self._worker_ledger.connected,
                     "timers-connected": self._timer_ledger.connected,
+                    "figures-as-of": self._views.as_of,
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],
                 }
             )

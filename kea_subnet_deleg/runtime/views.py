@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kea_subnet_deleg.ledger import Directory, Ledger, PoolTerms
 from kea_subnet_deleg.policy import Holding, View
@@ -50,8 +51,15 @@ class _Snapshot:
 class LedgerViews:
     """Implements roles.delegating.Views. Read by the worker while the timers replace it whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._snapshot = _Snapshot(Directory(), {}, {}, {}, {})
+        self._as_of: float | None = None
+
+    @property
+    def as_of(self) -> float | None:
+        """When the figures were read last, in seconds since 1970; None where they never were."""
+        return self._as_of
 
     @property
     def directory(self) -> Directory:
@@ -73,6 +81,7 @@ class LedgerViews:
 
     def read(self, ledger: Ledger) -> None:
         """Read all anew. Raises LedgerUnavailable, LedgerError."""
+        began = self._clock()
         holdings: dict[tuple[int, bytes], Holding] = {}
         held: dict[int, int] = defaultdict(int)
         used: dict[int, int] = defaultdict(int)
@@ -87,3 +96,4 @@ class LedgerViews:
             free[pool][prefix_length] = blocks
         everyone = {space: Holding(held[space], used[space]) for space in held}
         self._snapshot = _Snapshot(ledger.directory(), holdings, everyone, lessees, free)
+        self._as_of = began

@@ -44,7 +44,7 @@ class Type(enum.IntEnum):
 
 
 class Code(enum.IntEnum):
-    """The DHCP options used here (RFC 2132, 3046, 6656)."""
+    """The DHCP options used here (RFC 2132, 3011, 3046, 3118, 6607, 6656, 6704)."""
 
     PAD = 0
     REQUESTED_ADDRESS = 50
@@ -58,7 +58,11 @@ class Code(enum.IntEnum):
     REBINDING_TIME = 59
     CLIENT_IDENTIFIER = 61
     RELAY_INFORMATION = 82
+    AUTHENTICATION = 90
+    SUBNET_SELECTION = 118
+    FORCERENEW_NONCE_CAPABLE = 145
     SUBNET_ALLOCATION = 220
+    VSS = 221
     END = 255
 
 

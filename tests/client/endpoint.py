@@ -56,8 +56,8 @@ class Endpoint:
     Use `relay`, `direct` or `unnumbered` to make one, and as a context manager or with `close` to end it.
     """
 
-    def __init__(self, netns: str, interface: str, address: IPv4Address, port: int) -> None:
-        self.address, self.port, self.interface = address, port, interface
+    def __init__(self, netns: str, interface: str, address: IPv4Address, port: int, is_relay: bool = False) -> None:
+        self.address, self.port, self.interface, self.is_relay = address, port, interface, is_relay
         self.trace: Callable[[Passage], None] | None = None
         self.strays: list[Datagram] = []  # what nobody waited for
         self._mailboxes: dict[int, Mailbox] = {}
@@ -70,9 +70,9 @@ class Endpoint:
         self._reader.start()
 
     @classmethod
-    def relay(cls, netns: str, interface: str, address: IPv4Address) -> Endpoint:
-        """A requesting server: giaddr is its own address, port 67 to port 67."""
-        return cls(netns, interface, address, SERVER_PORT)
+    def relay(cls, netns: str, interface: str, address: IPv4Address, port: int = SERVER_PORT) -> Endpoint:
+        """A requesting server: giaddr is its own address, port 67 to port 67, or from another one (RFC 8357)."""
+        return cls(netns, interface, address, port, is_relay=True)
 
     @classmethod
     def direct(cls, netns: str, interface: str, address: IPv4Address) -> Endpoint:
@@ -83,10 +83,6 @@ class Endpoint:
     def unnumbered(cls, netns: str, interface: str) -> Endpoint:
         """A client without an address: sends from 0.0.0.0, hears broadcasts (RFC 2131 4.1)."""
         return cls(netns, interface, ZERO, CLIENT_PORT)
-
-    @property
-    def is_relay(self) -> bool:
-        return self.port == SERVER_PORT
 
     def send(self, data: bytes, to: IPv4Address) -> None:
         """Send any octets to port 67 of a server, or of everyone on the link."""
@@ -120,6 +116,18 @@ class Endpoint:
         if self.strays:
             heard = self.strays[0]
             raise Violation(f"an answer from {heard.source[0]} where silence is due: {heard.data.hex()}")
+
+    def claim(self, belongs: Callable[[Datagram], bool], seconds: float) -> Datagram | None:
+        """The first datagram that no client waited for and that `belongs` says is the caller's, waited for `seconds` at most."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for datagram in list(self.strays):
+                if belongs(datagram):
+                    self.strays.remove(datagram)
+                    return datagram
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.01)
 
     def close(self) -> None:
         self._open = False

@@ -8,14 +8,17 @@ thread of its own if they are to run at once.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import random
 import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
+from tests.client import authentication
+from tests.client.authentication import Key
 from tests.client.codec import (
     ZERO,
     Allocation,
@@ -31,7 +34,7 @@ from tests.client.codec import (
     insist,
 )
 from tests.client.endpoint import EVERYONE, Datagram, Endpoint, Mailbox
-from tests.client.verdict import BROADCAST, judge
+from tests.client.verdict import BROADCAST, judge, judge_forcerenew
 
 _random = random.SystemRandom()
 
@@ -40,12 +43,15 @@ _random = random.SystemRandom()
 class Identity:
     """Who a client is.
 
-    Hardware address (chaddr), client identifier (option 61, or none) and what its relay adds (option 82, or none).
+    Hardware address (chaddr), client identifier (option 61, or none), what its relay adds (option 82, or none), further options
+    that it always sends, and the key by which it speaks and believes what it hears (RFC 3118, or none).
     """
 
     hardware: bytes
     identifier: bytes | None = None
     relay_information: bytes | None = None
+    options: tuple[tuple[int, bytes], ...] = ()
+    key: Key | None = None
 
     @classmethod
     def number(cls, n: int) -> Identity:
@@ -60,6 +66,23 @@ class Identity:
         """A client that no server has heard of."""
         return cls.number(_random.getrandbits(32))
 
+    def relayed(self, *suboptions: tuple[int, bytes]) -> Identity:
+        """The same client behind a relay that adds these sub-options of option 82."""
+        value = b"".join(bytes((code, len(octets))) + octets for code, octets in suboptions)
+        return dataclasses.replace(self, relay_information=value)
+
+    def sending(self, *options: tuple[int, bytes]) -> Identity:
+        """The same client, with these options in each of its messages."""
+        return dataclasses.replace(self, options=options)
+
+    def nonce_capable(self) -> Identity:
+        """The same client, able to check a FORCERENEW by a nonce (RFC 6704 3.1.1)."""
+        return self.sending(*self.options, NONCE_CAPABLE)
+
+    def with_key(self, key: Key) -> Identity:
+        """The same client with a key (RFC 3118)."""
+        return dataclasses.replace(self, key=key)
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -73,6 +96,7 @@ class Patience:
 
 
 NORMAL = Patience()
+NONCE_CAPABLE = (int(Code.FORCERENEW_NONCE_CAPABLE), bytes((authentication.HMAC_MD5,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +119,16 @@ class Reply:
     @property
     def blocks(self) -> tuple[Block, ...]:
         return self.allocation.blocks
+
+    @property
+    def networks(self) -> list[IPv4Network]:
+        """The subnets it names."""
+        return [block.network for block in self.blocks]
+
+    @property
+    def more(self) -> bool:
+        """Flag `s`: there is more to be had."""
+        return self.allocation.information[-1].server
 
     @property
     def option(self) -> bytes:
@@ -122,6 +156,11 @@ class Client:
         self, endpoint: Endpoint, identity: Identity, servers: Sequence[IPv4Address], patience: Patience = NORMAL
     ) -> None:
         self.endpoint, self.identity, self.servers, self.patience = endpoint, identity, tuple(servers), patience
+        self.gateway = (
+            endpoint.address if endpoint.is_relay else ZERO
+        )  # giaddr; may be another address of the endpoint's
+        self.nonce: bytes | None = None  # of the last ACK that had one (RFC 6704 3.1.4)
+        self._replay: dict[IPv4Address | None, int] = {}  # the last counter heard of each server, under the key
 
     # -- one exchange each
 
@@ -144,13 +183,19 @@ class Client:
         query = self.build(Type.DISCOVER, allocation, lease_time=lease_time, xid=xid)
         return self.exchange(query, want=len(self.servers) if want is None else want)
 
+    def follow(self, pushed: Reply) -> list[Reply]:
+        """Ask for what flag `s` of an OFFER or ACK announced: a size of zero, the server to choose (RFC 6656 4.2; seed [0067])."""
+        insist(pushed.more, "RFC 6656 4.2", f"no s flag in {pushed.allocation}")
+        return self.discover(0)
+
     def request(self, offer: Reply, blocks: Iterable[Block] | None = None, xid: int | None = None) -> Reply | None:
         """REQUEST what was offered, or only `blocks` of it; every server hears it (RFC 6656 4.3).
 
         None where all are silent.
         """
         chosen = offer.blocks if blocks is None else tuple(blocks)
-        query = self.build(Type.REQUEST, information(*chosen), server=offer.server, xid=xid or offer.message.xid)
+        named = offer.message.server  # its identifier, which a relay may have overridden (RFC 5107 4)
+        query = self.build(Type.REQUEST, information(*chosen), server=named, xid=xid or offer.message.xid)
         return next(iter(self.exchange(query, want=1)), None)
 
     def renew(self, server: IPv4Address, *blocks: Block, xid: int | None = None) -> Reply | None:
@@ -225,22 +270,70 @@ class Client:
             options.append((Code.SERVER_IDENTIFIER, server.packed))
         if lease_time is not None:
             options.append((Code.LEASE_TIME, struct.pack("!I", lease_time)))
+        options.extend(self.identity.options)
         options.extend(extra)
         if allocation is not None:
             options.append((Code.SUBNET_ALLOCATION, allocation.encode()))
         if self.identity.relay_information is not None:
             options.append((Code.RELAY_INFORMATION, self.identity.relay_information))
         own = self.endpoint.address
-        return Message(
+        message = Message(
             kind,
             _random.getrandbits(32) if xid is None else xid,
             self.identity.hardware,
             hops=1 if self.endpoint.is_relay else 0,
             flags=BROADCAST if own == ZERO else 0,
-            giaddr=own if self.endpoint.is_relay else ZERO,
+            giaddr=self.gateway,
             ciaddr=own if bound and not self.endpoint.is_relay else ZERO,
             options=tuple(options),
         )
+        return self._authentic(message)
+
+    def _authentic(self, message: Message) -> Message:
+        """The message as a client with a key sends it: a DISCOVER asks for authentication, all else has it (RFC 3118 5.5)."""
+        key = self.identity.key
+        if key is None:
+            return message
+        if message.type is Type.DISCOVER:
+            first = [option for option in message.options if option[0] != Code.RELAY_INFORMATION]
+            relay = [option for option in message.options if option[0] == Code.RELAY_INFORMATION]
+            return dataclasses.replace(message, options=(*first, authentication.request_option(), *relay))
+        return authentication.signed(message, key)
+
+    def _believe(self, message: Message, data: bytes) -> None:
+        """Raise `Violation` unless a reply is authentic to a client with a key; keep a nonce (RFC 3118 5.5, RFC 6704 3.1.4)."""
+        key = self.identity.key
+        if key is not None:
+            self._advance(message, authentication.check_delayed(message, data, key))
+            return
+        nonce = authentication.nonce_of(message, NONCE_CAPABLE in self.identity.options)
+        self.nonce = nonce or self.nonce
+
+    def _advance(self, message: Message, replay: int) -> None:
+        last = self._replay.get(message.server, -1)
+        insist(replay > last, "RFC 3118 2", f"replay counter {replay} of {message.server} after {last}")
+        self._replay[message.server] = replay
+
+    # -- what a server begins
+
+    def forcerenew(self, seconds: float, authentic: bool = True) -> Reply | None:
+        """The next FORCERENEW for this client, found in order and, unless told otherwise, authentic; None within `seconds`."""
+        started = time.monotonic()
+        datagram = self.endpoint.claim(self._is_forcerenew, seconds)
+        if datagram is None:
+            return None
+        message = decode(datagram.data)
+        judge_forcerenew(message, datagram.source, self.identity.hardware, self.identity.identifier)
+        if authentic and self.identity.key is not None:
+            self._advance(message, authentication.check_delayed(message, datagram.data, self.identity.key))
+        elif authentic:
+            insist(self.nonce is not None, "RFC 6704 3.1.4", "a FORCERENEW for a client without a nonce")
+            self._advance(message, authentication.check_nonce(message, datagram.data, self.nonce or b""))
+        return Reply(message, datagram.data, datagram.source[0], datagram.received - started)
+
+    def _is_forcerenew(self, datagram: Datagram) -> bool:
+        message = decode(datagram.data)
+        return message.type is Type.FORCERENEW and message.chaddr == self.identity.hardware
 
     def exchange(
         self, query: Message, *, want: int, to: Sequence[IPv4Address] | None = None, patience: Patience | None = None
@@ -263,11 +356,11 @@ class Client:
                     self.endpoint.send_message(query, target)
                 deadline += patience.first * 2**attempt
                 while len(replies) < want and (datagram := _next(mailbox, deadline)) is not None:
-                    _accept(query, datagram, started, replies)
+                    self._accept(query, datagram, started, replies)
                 if len(replies) >= want:
                     break
             while not mailbox.empty():
-                _accept(query, mailbox.get(), started, replies)
+                self._accept(query, mailbox.get(), started, replies)
         return list(replies.values())
 
     def unanswered(self, query: Message, seconds: float, to: Sequence[IPv4Address] | None = None) -> None:
@@ -279,20 +372,20 @@ class Client:
             heard = _next(mailbox, time.monotonic() + patience.first)
         insist(heard is None, "silence is due", f"{heard} answers {query}")
 
+    def _accept(self, query: Message, datagram: Datagram, started: float, replies: dict[IPv4Address, Reply]) -> None:
+        message = decode(datagram.data)
+        if query.type is Type.REQUEST and message.type is Type.OFFER:
+            return  # of a server that was slower than the one chosen: discarded (RFC 2131 figure 5)
+        judge(query, message, len(datagram.data), datagram.source)
+        self._believe(message, datagram.data)
+        reply = Reply(message, datagram.data, datagram.source[0], datagram.received - started)
+        earlier = replies.setdefault(reply.server, reply)
+        same = (earlier.type, earlier.option) == (reply.type, reply.option)
+        insist(same, "RFC 2131 4.1", f"{reply.server} answered one query twice: {earlier.message}, {reply.message}")
+
 
 def _next(mailbox: Mailbox, deadline: float) -> Datagram | None:
     try:
         return mailbox.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
         return None
-
-
-def _accept(query: Message, datagram: Datagram, started: float, replies: dict[IPv4Address, Reply]) -> None:
-    message = decode(datagram.data)
-    if query.type is Type.REQUEST and message.type is Type.OFFER:
-        return  # of a server that was slower than the one chosen: discarded (RFC 2131 figure 5)
-    judge(query, message, len(datagram.data), datagram.source)
-    reply = Reply(message, datagram.data, datagram.source[0], datagram.received - started)
-    earlier = replies.setdefault(reply.server, reply)
-    same = (earlier.type, earlier.option) == (reply.type, reply.option)
-    insist(same, "RFC 2131 4.1", f"{reply.server} answered one query twice: {earlier.message}, {reply.message}")

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from tests.client.codec import ZERO, Allocation, Block, Code, Message, Type, insist
 
 BROADCAST = 0x8000  # RFC 2131 figure 2
+SERVER_IDENTIFIER_OVERRIDE, VSS, VSS_CONTROL = 11, 151, 152  # sub-options of option 82: RFC 5107 4, RFC 6607 3.2, 3.3
 LEGAL_SIZE = 576  # octets of an IP datagram that every client accepts (RFC 2131 2)
 IP_AND_UDP = 28  # octets of headers before the message
 
@@ -25,7 +26,9 @@ def judge(query: Message, reply: Message, size: int, source: tuple[IPv4Address, 
     _judge_header(query, reply)
     _judge_options(query, reply, size)
     insist(source[1] == 67, "RFC 2131 4.1", f"sent from port {source[1]}")
-    insist(reply.server == source[0], "RFC 2131 4.1", f"server identifier {reply.server} in a reply from {source[0]}")
+    override = relay_suboptions(query).get(SERVER_IDENTIFIER_OVERRIDE)
+    expected, rule = (source[0], "RFC 2131 4.1") if override is None else (IPv4Address(override), "RFC 5107 4")
+    insist(reply.server == expected, rule, f"server identifier {reply.server} in a reply from {source[0]}")
     if reply.instances(Code.SUBNET_ALLOCATION) or reply.type is not Type.NAK or is_renewal(query):
         _judge_allocation(query, reply, reply.allocation)
 
@@ -64,15 +67,66 @@ def _judge_options(query: Message, reply: Message, size: int) -> None:
     insist(counts.get(Code.SERVER_IDENTIFIER) == 1 and reply.server is not None, table, "no server identifier")
     forbidden = {Code.REQUESTED_ADDRESS, Code.PARAMETER_LIST, Code.MAXIMUM_SIZE} & set(counts)
     insist(not forbidden, table, f"options {sorted(forbidden)} in {reply.type.name}")
-    for code in (Code.CLIENT_IDENTIFIER, Code.RELAY_INFORMATION):
-        source = "RFC 6842 3" if code == Code.CLIENT_IDENTIFIER else "RFC 3046 2.2"
+    for code, source in ((Code.CLIENT_IDENTIFIER, "RFC 6842 3"), (Code.VSS, "RFC 6607 7.3")):
         insist(reply.option(code) == query.option(code), source, f"option {code} not echoed: {reply.option(code)!r}")
+    relayed, echo = query.option(Code.RELAY_INFORMATION), reply.option(Code.RELAY_INFORMATION)
+    insist(echo == _echo(query), "RFC 3046 2.2, RFC 6607 7.2", f"option 82 {relayed!r} is echoed as {echo!r}")
+    _judge_capability(query, reply)
     if Code.RELAY_INFORMATION in counts:
         insist(reply.options[-1][0] == Code.RELAY_INFORMATION, "RFC 3046 2.2", "option 82 is not the last option")
     maximum = query.option(Code.MAXIMUM_SIZE)
     limit = int.from_bytes(maximum, "big") if maximum else LEGAL_SIZE
     insist(size + IP_AND_UDP <= limit, "RFC 2131 2", f"a datagram of {size + IP_AND_UDP} octets, limit {limit}")
     _judge_times(reply)
+
+
+def relay_suboptions(message: Message) -> dict[int, bytes]:
+    """The sub-options of option 82 (RFC 3046 2), each once; none where there is no such option."""
+    value, found = message.option(Code.RELAY_INFORMATION) or b"", {}
+    while len(value) >= 2:
+        found[value[0]] = value[2 : 2 + value[1]]
+        value = value[2 + value[1] :]
+    return found
+
+
+def _echo(query: Message) -> bytes | None:
+    """Option 82 as a server that heeds sub-option 151 echoes it: without 152, which says that nobody did (RFC 6607 7.2)."""
+    value = query.option(Code.RELAY_INFORMATION)
+    suboptions = relay_suboptions(query)
+    if VSS not in suboptions or VSS_CONTROL not in suboptions:
+        return value
+    kept = {code: octets for code, octets in suboptions.items() if code != VSS_CONTROL}
+    return b"".join(bytes((code, len(octets))) + octets for code, octets in kept.items())
+
+
+def _judge_capability(query: Message, reply: Message) -> None:
+    """A server speaks of authentication only to who did (RFC 3118 5.6, RFC 6704 3.1.3)."""
+    capable = query.option(Code.FORCERENEW_NONCE_CAPABLE)
+    offered = reply.option(Code.FORCERENEW_NONCE_CAPABLE)
+    if offered is not None:
+        fits = reply.type is Type.OFFER and capable is not None and offered in capable
+        insist(fits, "RFC 6704 3.1.3", f"option 145 {offered.hex()} in {reply.type.name}")
+    spoken = capable is not None or query.option(Code.AUTHENTICATION) is not None
+    insist(spoken or reply.option(Code.AUTHENTICATION) is None, "RFC 6704 3.1.3", "option 90, which nobody asked for")
+
+
+def judge_forcerenew(
+    message: Message, source: tuple[IPv4Address, int], hardware: bytes, identifier: bytes | None
+) -> None:
+    """Raise `Violation` unless this is a FORCERENEW that RFC 3203 and RFC 6656 5.4 allow, but for its authentication."""
+    insist(message.type is Type.FORCERENEW and message.op == 2, "RFC 3203 4", f"op {message.op}, {message.type.name}")
+    insist(message.chaddr == hardware, "RFC 3203 4", f"chaddr {message.chaddr.hex()}")
+    insist(message.yiaddr == ZERO, "RFC 6656 5.4", f"yiaddr {message.yiaddr}")
+    insist(source[1] == 67 and message.server == source[0], "RFC 3203 2.2", f"{message.server} speaks from {source}")
+    insist(message.option(Code.CLIENT_IDENTIFIER) == identifier, "RFC 6842 3", "another client identifier")
+    allocation = message.allocation
+    insist(bool(allocation.blocks), "RFC 6656 5.4", "names no subnet")
+    insist(not allocation.requests and not allocation.names, "RFC 6656 5.4", f"more than subnets: {allocation}")
+    for information in allocation.information:
+        insist(
+            not (information.client or information.server or information.undefined), "RFC 6656 3.2", f"{information}"
+        )
+    _judge_blocks(allocation.blocks)
 
 
 def _judge_times(reply: Message) -> None:
