@@ -574,8 +574,9 @@ begin
      where space = p_space and prefix = any (v_kept)
        -- Once more: since it was read above, the sweeper may have ended the offer, and another client may even have the block.
        and lessee = v_lessee and state in ('offered', 'leased', 'reserved')
-     returning prefix, hierarchical, draining, xid)
-    select jsonb_agg(deleg._wire(prefix, hierarchical, draining) order by array_position(v_kept, prefix)), array_agg(distinct xid)
+     returning prefix, hierarchical, xid)
+    -- Without d, also where it is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
+    select jsonb_agg(deleg._wire(prefix, hierarchical, false) order by array_position(v_kept, prefix)), array_agg(distinct xid)
       into v_blocks, v_xids from leased;
     if v_blocks is null then
         return jsonb_build_object('outcome', 'refused');
@@ -597,6 +598,7 @@ declare
     v_block deleg.blocks;
     v_origin deleg.origins;
     v_deprecate boolean;
+    v_mixed boolean := exists (select from jsonb_array_elements(p_op -> 'blocks') as e where e ->> 1 <> 'refuse');
     v_lease bigint;
     v_least bigint := null;
     v_renewed cidr[] := '{}';
@@ -616,12 +618,13 @@ begin
         select * into strict v_origin from deleg.origins where space = p_space and prefix = v_block.origin;
         select deleg._within(coalesce((v_item ->> 2)::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint), v_origin)
           into v_lease from deleg.pools p where p.pool = v_block.pool;
-        if v_item ->> 1 = 'refuse' or v_lease < 1 then
+        -- One message can say ACK or NAK, not both: beside blocks that are renewed, one that is refused is asked back instead.
+        if (v_item ->> 1 = 'refuse' and not v_mixed) or v_lease < 1 then
             perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, v_item ->> 6);
             v_refused := v_refused || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
             continue;
         end if;
-        v_deprecate := v_item ->> 1 = 'deprecate' or v_block.draining or v_origin.closing;
+        v_deprecate := v_item ->> 1 <> 'full' or v_block.draining or v_origin.closing;
         update deleg.blocks
            set draining = v_deprecate, server = (p_op ->> 'server')::inet, lease_time = v_lease, renewed = now(),
                expires = deleg._ends(v_lease),
@@ -917,6 +920,16 @@ begin
     insert into pools (space, name) values (v_space, p_name) on conflict (space, name) do nothing;
     select * into strict v_pool from pools where space = v_space and name = p_name for update;
     v_pool := jsonb_populate_record(v_pool, p_terms);
+    if coalesce(v_pool.largest_length, 1) > coalesce(v_pool.default_length, v_pool.smallest_length, 30)
+       or coalesce(v_pool.default_length, 1) > coalesce(v_pool.smallest_length, 30) then
+        raise exception 'min-prefix-length: %, default-prefix-length: %, max-prefix-length: %: none may be less than the one before it',
+            coalesce(v_pool.largest_length::text, 'not set'), coalesce(v_pool.default_length::text, 'not set'),
+            coalesce(v_pool.smallest_length::text, 'not set') using errcode = 'check_violation';
+    end if;
+    if v_pool.smallest_length < masklen(p_prefix) then
+        raise exception 'max-prefix-length: %: nothing of the pool % would be leased; allowed is % to 30',
+            v_pool.smallest_length, p_prefix, masklen(p_prefix) using errcode = 'check_violation';
+    end if;
     update pools
        set tags = v_pool.tags, policy = v_pool.policy, default_length = v_pool.default_length, largest_length = v_pool.largest_length,
            smallest_length = v_pool.smallest_length, lease_time = v_pool.lease_time, reserve = v_pool.reserve, members = v_pool.members
@@ -1014,9 +1027,10 @@ language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_due record;
+    v_end text;
 begin
     for v_due in
-        select t.space, t.prefix, t.attempts, t.reason, b.lessee, l.identity, l.nonce, b.server, b.hierarchical
+        select t.space, t.prefix, t.attempts, t.reason, b.lessee, l.identity, l.nonce, l.address as place, b.server, b.hierarchical
           from takebacks t
           join blocks b on b.space = t.space and b.prefix = t.prefix
           join lessees l on l.lessee = b.lessee
@@ -1027,13 +1041,16 @@ begin
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
         continue when not pg_try_advisory_xact_lock(hashtextextended(encode(v_due.identity, 'hex'), v_due.space));
-        if v_due.nonce is null and not p_unauthenticated and not encode(v_due.identity, 'hex') = any (p_keyed) then
-            perform _note(v_due.space, v_due.identity, 'takeback', 'not sent: the holder could not check it', to_jsonb(v_due.prefix));
-            delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
-            continue;
-        end if;
-        if v_due.attempts >= p_attempts then
-            perform _note(v_due.space, v_due.identity, 'takeback', 'given up: no renewal came', to_jsonb(v_due.prefix));
+        v_end := case
+            when v_due.nonce is null and not p_unauthenticated and not encode(v_due.identity, 'hex') = any (p_keyed)
+                then 'not sent: the holder could not check it'
+            when coalesce(v_due.place, '255.255.255.255') = '255.255.255.255'     -- it is unicast, RFC 3203 2.2
+                then 'not sent: the holder has no address of its own'
+            when v_due.attempts >= p_attempts then 'given up: no renewal came' end;
+        if v_end is not null then                            -- once for each, so not by _note()
+            insert into events (space, kind, lessee, identity, server, reason, detail)
+            values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_due.server, v_end,
+                    jsonb_build_object('prefix', v_due.prefix, 'attempt', v_due.attempts));
             delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
             continue;
         end if;

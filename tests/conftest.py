@@ -66,7 +66,13 @@ class Database:
         return cursor.fetchall() if cursor.description else []
 
     def pool(self, prefix: str, max_lease: int | None = None, space: int = 0) -> None:
-        self.sql("select deleg.pool_add(%s, %s, %s, %s)", space, IPv4Network(prefix), prefix, max_lease)
+        self.sql(
+            "select deleg.pool_add(name, %s, %s, %s) from deleg.spaces where space = %s",
+            IPv4Network(prefix),
+            prefix,
+            max_lease,
+            space,
+        )
 
     def violations(self) -> list[tuple[str, int, str, str]]:
         return self.sql("select invariant, space, prefix::text, detail from deleg.ledger_check() order by 1, 2, 3")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""`ci/demo`: two Kea servers that share one ledger delegate a subnet to a client.
+"""`ci/demo`: two Kea servers that share one ledger delegate subnets to a client, offer it more, and take one back.
 
 Each message and the ledger after each step.
 """
@@ -43,19 +43,22 @@ class Demo:
     def __init__(self, lab: Lab, endpoint: Endpoint, console: Console) -> None:
         self.lab, self.endpoint, self.console = lab, endpoint, console
         self.names = {server.address: name for name, server in lab.servers.items()}
-        self.client = Client(endpoint, Identity.number(1), list(self.names))
+        self.client = Client(endpoint, Identity.number(1).nonce_capable(), list(self.names))
         self.passages: list[Passage] = []
         endpoint.trace = self.passages.append
 
     def run(self) -> None:
         """All steps, in order."""
         offers = self.step("The client wants a /24 and asks both servers", self.discover)
-        acknowledged = self.step(
-            "It takes the first offer; the other server hears that too", lambda: self.request(offers)
+        first = self.step("It takes the first offer; the other server hears that too", lambda: self.request(offers))
+        more = self.step(
+            "The offer said s: there is more. It asks for that, of no particular size", lambda: self.follow(offers)
         )
-        self.step("It renews, and tells how it uses the subnet", lambda: self.renew(acknowledged))
-        self.step("It has forgotten everything: what do I hold?", lambda: self.listing(acknowledged))
-        self.step("It gives the subnet back", lambda: self.release(acknowledged))
+        second = self.step("It takes what the server chose", lambda: self.request(more))
+        self.step("It renews the first, and tells how it uses the subnet", lambda: self.renew(first))
+        self.step("It has forgotten everything: what do I hold?", lambda: self.listing(first, second))
+        self.step("The operator wants the second back: FORCERENEW, renewal, d, release", lambda: self.take_back(second))
+        self.step("The client gives the first back", lambda: self.release(first))
         violations = self.lab.violations()
         insist(not violations, "ledger_check()", "\n".join(violations))
         self.console.print("ledger_check(): every invariant holds\n", style="green")
@@ -75,6 +78,14 @@ class Demo:
         insist(len(offers) == len(self.names), "ci/demo", f"{len(offers)} of {len(self.names)} servers made an OFFER")
         insist(len({offer.option for offer in offers}) == 1, "ci/demo", "the servers offer different subnets")
         insist(offers[0].blocks[0].network.prefixlen == 24, "ci/demo", f"offered {offers[0].allocation}")
+        insist(offers[0].more, "seed [0065]", "most of the space is free, and nothing is pushed")
+        self.expect_state(offers[0].blocks[0].network, "offered")
+        return offers
+
+    def follow(self, pushed: list[Reply]) -> list[Reply]:
+        offers = self.client.follow(pushed[0])
+        insist(len(offers) == len(self.names), "ci/demo", f"{len(offers)} of {len(self.names)} servers made an OFFER")
+        insist(not offers[0].more, "seed [0067]", "what was pushed pushes again")
         self.expect_state(offers[0].blocks[0].network, "offered")
         return offers
 
@@ -96,17 +107,34 @@ class Demo:
             raise Silence("the renewal is not answered")
         self.insist_ack(renewed)
         insist(renewed.blocks[0].network == block.network, "RFC 6656 5.2", f"renewed {renewed.allocation}")
-        usage = self.query("select high_water, in_use, unusable from report.subnets")
+        usage = self.query("select high_water, in_use, unusable from report.subnets where reported is not null")
         insist(usage == [block.statistics], "ci/demo", f"the ledger holds the usage {usage}")
 
-    def listing(self, held: Reply) -> None:
+    def listing(self, *held: Reply) -> None:
+        expected = sorted(network for reply in held for network in reply.networks)
         for server in self.names:
             listed = [block.network for block in self.client.listing(server)]
-            insist(listed == [block.network for block in held.blocks], "RFC 6656 6", f"{server} lists {listed}")
+            insist(listed == expected, "RFC 6656 6", f"{server} lists {listed}")
 
-    def release(self, held: Reply) -> None:
+    def take_back(self, held: Reply) -> None:
+        self.console.print(self.lab.cli("lease", "takeback", str(held.networks[0])).strip(), markup=False)
+        order = self.client.forcerenew(SETTLE)  # which checks its digest by the nonce of the ACK
+        if order is None:
+            raise Silence("no FORCERENEW for what the operator wants back")
+        insist(order.networks == held.networks, "RFC 6656 5.4", f"FORCERENEW of {order.allocation}")
+        renewed = self.client.renew(order.server, order.blocks[0].using(high_water=3, in_use=0, unusable=0))
+        if renewed is None:
+            raise Silence("the renewal is not answered")
+        self.insist_ack(renewed)
+        insist(renewed.blocks[0].deprecate, "seed [0082]", f"asked back, and renewed without d: {renewed.allocation}")
+        self.give_back(held)
+
+    def give_back(self, held: Reply) -> None:
         self.client.release(held.server, *(block.bare() for block in held.blocks))
         self.expect_state(held.blocks[0].network, "quarantined", "free")
+
+    def release(self, held: Reply) -> None:
+        self.give_back(held)
         insist(
             not self.client.listing(held.server, Patience(LISTEN, 1)),
             "RFC 6656 6.2",
@@ -174,7 +202,7 @@ def main() -> int:
     Lab.sweep()
     started = time.monotonic()
     try:
-        with Lab("shared", name=f"demo-{os.getpid()}") as lab:
+        with Lab("shared", name=f"demo-{os.getpid()}", parameters={"policy": "proportional"}) as lab:
             place = lab.clients[0]
             console.print(f"Two kea-dhcp4 and a PostgreSQL ledger are up ({time.monotonic() - started:.1f} s).\n")
             with Endpoint.relay(place.netns, place.interface, place.address) as endpoint:

@@ -16,6 +16,7 @@ from kea_subnet_deleg.cli.output import print_json, print_rows
 from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
 from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
 from kea_subnet_deleg.runtime.policies import known_policies
+from kea_subnet_deleg.wire import Vss
 
 app = typer.Typer(
     help="Look after the subnet ledger that Kea servers with libdhcp_subnet_deleg.so share.",
@@ -131,6 +132,18 @@ def _client_id(text: str) -> bytes:
 ClientId = Annotated[list[bytes] | None, typer.Option(parser=_client_id, metavar="HEX")]
 
 
+def _vpn(text: str) -> str:
+    """Return a VPN as the servers write those that requests name: a VPN-ID where it can be one, else a name."""
+    try:
+        return str(Vss.numbered(text))
+    except ValueError:
+        pass
+    try:
+        return str(Vss.named(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 @space.command("add")
 def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn = "", as_json: Json = False) -> None:
     """Add an address space. Prefixes may overlap those of other spaces."""
@@ -146,7 +159,8 @@ def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn =
 def space_select(
     name: Annotated[str, typer.Argument(help="The space.")],
     vss: Annotated[
-        str | None, typer.Option(help="VPN name, or VPN-ID as 14 hex digits (option 82.151 or 221).")
+        str | None,
+        typer.Option(parser=_vpn, metavar="VPN", help="VPN name, or VPN-ID as 14 hex digits (option 82.151 or 221)."),
     ] = None,
     network: Annotated[
         IPv4Network | None,

@@ -78,7 +78,7 @@ class Takeback:
         due = ledger.takeback_due(
             own, self._authenticator.clients, terms.unauthenticated, AT_ONCE, terms.attempts, terms.delay
         )
-        return [self._message(order, own) for order in due if order.address]
+        return [self._message(order, own) for order in due]
 
     def _message(self, order: ForceRenew, own: Mapping[int, int]) -> Outbound:
         """Return the FORCERENEW, from the server that the lease is from if that is us, else from the first address we have."""
@@ -88,7 +88,7 @@ class Takeback:
             xid=secrets.randbits(32),
             htype=order.hardware[0],
             chaddr=order.hardware[1:],
-            client_identifier=order.identity,
+            client_identifier=None if order.identity == order.hardware else order.identity,
             server_identifier=server,
             blocks=[SubnetBlock(block.prefix, hierarchical=block.hierarchical) for block in order.blocks],
             authentication=authentication,

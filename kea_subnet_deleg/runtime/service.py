@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Final
 
 from kea_subnet_deleg import __version__
@@ -189,11 +190,16 @@ class _Service:
                     "policy": self._settings.policy,
                     "ledger-connected": self._worker_ledger.connected,
                     "timers-connected": self._timer_ledger.connected,
-                    "figures-as-of": self._views.as_of,
+                    "figures-as-of": None if self._views.as_of is None else _utc(self._views.as_of),
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],
                 }
             )
         )
+
+
+def _utc(seconds: float) -> str:
+    """Return seconds since 1970 as ISO 8601; Kea's JSON would round them as a number."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 _settings: Settings | None = None

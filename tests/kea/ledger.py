@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
 
+from ci.labs.server import Server
 from tests.client.rfc6656 import Client, Identity
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
@@ -59,10 +60,14 @@ def events(site: Site, who: Client | Identity, *kinds: str) -> list[Event]:
 
 
 def figures(site: Site) -> None:
-    """Wait until every server decides by figures of now: they are some seconds old."""
-    now = time.time()
+    """Wait until every server decides by figures of now: else they are some seconds old."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for server in site.lab.servers.values():
-        wait_until(lambda server=server: (server.command("subnet-deleg-status")["service"]["figures-as-of"] or 0) > now)  # type: ignore[misc]
+
+        def known(server: Server = server) -> bool:
+            return (server.command("subnet-deleg-status")["service"]["figures-as-of"] or "") > now
+
+        wait_until(known, pause=0.1)
 
 
 def with_parameters(site: Site, **parameters: object) -> None:

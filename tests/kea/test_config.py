@@ -27,14 +27,32 @@ PATIENCE = 60.0  # seconds for kea-dhcp4 to check a configuration: it starts Pyt
 USAGE = subprocess.run([PROGRAM, "-T"], capture_output=True, text=True, check=False).stderr
 LOADING = ["-c", *(["-T"] if "-T file" in USAGE else [])]
 
+KEY = "00112233445566778899aabbccddeeff"
 BAD = {
     '"lease-time": 0': "lease-time: 0: must be an integer from 1 to 4294967295",
     '"lease-time": "week"': 'lease-time: "week": must be an integer from 1 to 4294967295',
     '"queue-size": true': "queue-size: true: must be an integer from 16 to 1048576",
-    '"policy": "greedy"': 'policy: "greedy": must be one of "best-fit"',
+    '"policy": "greedy"': 'policy: "greedy": no such policy; allowed is one of best-fit, proportional',
     '"max-prefix-length": 20': "default-prefix-length: 24: must not be more than max-prefix-length, which is 20",
-    '"lease-tyme": 60': "lease-tyme: 60: no such parameter; allowed are batch-size, ",
+    '"lease-tyme": 60': "lease-tyme: 60: no such parameter; allowed are allow, ample-above, auth-keys, batch-size, ",
     '"dsn": "hots=/run"': 'dsn: "hots=/run": invalid connection option "hots"',
+    '"auth-keys": [{"id": 1, "key": "0011", "client-id": "01"}]': (
+        'auth-keys[0]: key: "0011": must be 16 to 64 octets in hexadecimal'
+    ),
+    f'"auth-keys": [{{"id": 1, "key": "{KEY}", "client-id": "01"}}, {{"id": 2, "key": "{KEY * 5}", "client-id": "02"}}]': (
+        f'auth-keys[1]: key: "{KEY * 5}": must be 16 to 64 octets in hexadecimal'
+    ),
+    f'"auth-keys": [{{"id": -1, "key": "{KEY}", "client-id": "01"}}]': (
+        "auth-keys[0]: id: -1: must be an integer from 0 to 4294967295"
+    ),
+    f'"auth-keys": [{{"key": "{KEY}", "client-id": "01"}}]': 'auth-keys[0]: id: missing in {"client-id": "01"}',
+    '"allow": [{"network": "10.0.0.1/8"}]': (
+        'allow[0]: network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'
+    ),
+    '"allow": [{"port": 1}]': "must be a map with keys among client-id, network, circuit-id, remote-id",
+    '"hierarchical": "sometimes"': 'hierarchical: "sometimes": must be one of "as-asked", "always", "never"',
+    '"scarce-below": 0.9': "scarce-below: 0.9: must not be more than ample-above, which is 0.5",
+    '"t1-percent": 0.9, "t2-percent": 0.5': "t2-percent: 0.5: must not be less than t1-percent, which is 0.9",
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ci.labs import control
 from tests.client.endpoint import Endpoint
 from tests.client.rfc6656 import Client, Identity
 
@@ -47,6 +48,10 @@ def remains(name: str) -> list[str]:
     return found
 
 
+def status(server: dict[str, Any]) -> Any:
+    return control.command(Path(server["control_socket"]), "subnet-deleg-status")
+
+
 @pytest.fixture
 def names() -> Iterator[list[str]]:
     """Two names for labs, which are ended whatever the test does."""
@@ -65,7 +70,7 @@ def acquired(place: dict[str, Any]) -> str:
 
 def test_two_labs_stand_side_by_side_and_down_ends_one(names: list[str]) -> None:
     one = lab("up", "single", "--name", names[0], "--pool", "10.1.0.0/16", "10.2.0.0/16")
-    two = lab("up", "shared", "--name", names[1], "--parameters", '{"lease-time": 3600}')
+    two = lab("up", "shared", "--name", names[1], "--policy", "proportional", "--parameters", '{"lease-time": 3600}')
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
     first, second = json.loads(one.stdout), json.loads(two.stdout)
     assert [(place["topology"], len(place["servers"])) for place in (first, second)] == [("single", 1), ("shared", 2)]
@@ -74,6 +79,8 @@ def test_two_labs_stand_side_by_side_and_down_ends_one(names: list[str]) -> None
         assert all(set(server) == SERVER_FIELDS for server in place["servers"])
     assert acquired(first).startswith("10.1.")
     assert acquired(second).startswith("10.64.")
+    (policy,) = {status(server)["service"]["policy"] for server in second["servers"]}
+    assert policy == "proportional"
     assert lab("down", "--name", names[0]).returncode == 0
     assert not remains(names[0])
     assert acquired(second).startswith("10.64.")

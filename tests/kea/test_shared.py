@@ -34,7 +34,7 @@ def events(site: Site, client: Client) -> list[str]:
     identity = (client.identity.identifier or b"").hex()
     return site.lab.sql(
         "select kind from deleg.events join deleg.lessees using (lessee) "  # noqa: S608  # hex digits
-        f"where identity = '\\x{identity}' order by seq"
+        f"where lessees.identity = '\\x{identity}' order by seq"
     ).splitlines()
 
 
