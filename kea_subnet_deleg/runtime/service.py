@@ -88,12 +88,12 @@ class _Service:
     def stop(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         self._timers.stop()
-        # First the time to end by themselves; a thread that waits for PostgreSQL is then told not to.
+        # First the time to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
         for thread in self._threads:
             thread.join(max(0.0, min(timeout / 2, deadline - time.monotonic())))
         if any(thread.is_alive() for thread in self._threads):
-            self._worker_ledger.cancel()
-            self._timer_ledger.cancel()
+            self._worker_ledger.abandon()
+            self._timer_ledger.abandon()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         ended = not any(thread.is_alive() for thread in self._threads)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.kea.processes import family, threads
 from tests.client.rfc6656 import Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.ordinary import serves
+from tests.kea.processes import family, threads
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
@@ -52,10 +52,11 @@ def test_ordinary_dhcp_and_reloads_go_on(site: Site) -> None:
         assert site.client(patience=BRIEF).discover(24) == []
         serves(site.endpoint, site.servers[0])
         assert server.counters()["answered"] == 2
-        started = time.monotonic()
-        server.command("config-reload")
-        assert time.monotonic() - started < STOP_PATIENCE + 2
-        serves(site.endpoint, site.servers[0])
+        for _ in range(2):  # the first finds threads that wait for an answer, the second such as want to connect
+            started = time.monotonic()
+            server.command("config-reload")
+            assert time.monotonic() - started < STOP_PATIENCE + 2
+            serves(site.endpoint, site.servers[0])
         assert site.client(patience=BRIEF).discover(24) == []
     delegates(site)
     wait_until(lambda: threads(pid) == before, 20)  # those that were left behind have ended

@@ -69,9 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.database.sql(
-            "truncate deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.events, deleg.servers"
-        )
+        self.database.empty()
         self.model = Model(set(SERVERS))
         self.batch: list[tuple[Operation, Outcome]] = []
         for ledger, server in zip(self.ledgers, SERVERS, strict=True):
