@@ -29,7 +29,7 @@ SWEEP_LIMIT: Final = 100
 """Blocks that one sweep moves on at most, so that it holds its locks for milliseconds."""
 SWEEPS_AT_ONCE: Final = 20
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
-STATUS_INTERVAL: Final = 1.0
+STATUS_INTERVAL: Final = 0.25
 """Seconds between two updates of what `subnet-deleg-status` says of the service."""
 ANNOUNCE_INTERVAL: Final = 60.0
 """Seconds between two updates of this server's last_seen in the ledger."""
