@@ -477,22 +477,22 @@ create function deleg._release(p_space integer, p_identity bytea, p_op jsonb) re
 language plpgsql as $$
 declare
     v_lessee bigint := deleg._lessee(p_space, p_identity);
-    v_prefix cidr;
-    v_released integer := 0;
+    v_block record;
+    v_released jsonb := '[]';
 begin
     if p_op ->> 'named' is not null and not exists (select from deleg.servers where address = (p_op ->> 'named')::inet) then
         return jsonb_build_object('outcome', 'nothing');
     end if;
-    for v_prefix in
-        select prefix from deleg.blocks
+    for v_block in
+        select prefix, hierarchical from deleg.blocks
          where space = p_space and lessee = v_lessee and state in ('leased', 'reserved')
            and prefix in (select value::cidr from jsonb_array_elements_text(p_op -> 'blocks'))
-           for update
+         order by prefix for update
     loop
-        perform deleg._quarantine(p_space, v_prefix, (p_op ->> 'quarantine')::bigint, 'released');
-        v_released := v_released + 1;
+        perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
+        v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
     end loop;
-    return jsonb_build_object('outcome', case when v_released > 0 then 'released' else 'nothing' end);
+    return jsonb_build_object('outcome', case when v_released = '[]' then 'nothing' else 'released' end, 'blocks', v_released);
 end $$;
 
 -- REQUEST that names another server (seed [0070]): if that is none of this domain, what we offered is free again.

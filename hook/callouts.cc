@@ -143,6 +143,55 @@ int statusCommand(CalloutHandle& handle) {
     return 0;
 }
 
+int leasesCommitted(CalloutHandle& handle) {
+    isc::dhcp::Lease4CollectionPtr leases;
+    handle.getArgument("leases4", leases);
+    if (leases) {
+        // A DHCPDECLINE commits its lease too, as declined; lease4_decline counts that.
+        const auto in_use = [](const isc::dhcp::Lease4Ptr& lease) {
+            return lease->state_ == isc::dhcp::Lease::STATE_DEFAULT;
+        };
+        count(Counter::LeasesCommitted, std::count_if(leases->begin(), leases->end(), in_use));
+    }
+    return 0;
+}
+
+int leaseReleased(CalloutHandle&) {
+    count(Counter::LeasesReleased);
+    return 0;
+}
+
+int leaseDeclined(CalloutHandle&) {
+    count(Counter::LeasesDeclined);
+    return 0;
+}
+
+int leaseExpired(CalloutHandle&) {
+    count(Counter::LeasesExpired);
+    return 0;
+}
+
+int leaseRecovered(CalloutHandle&) {
+    count(Counter::LeasesRecovered);
+    return 0;
+}
+
+/// Count what happens to host leases, unless the parameter count-leases is false. These are not the hook's standard
+/// callouts, which Kea would call in any case: leases4_committed is called for every packet, and has Kea prepare to
+/// park each of them.
+void registerLeaseCallouts(isc::hooks::LibraryHandle& handle) {
+    const auto parameters = handle.getParameters();
+    const auto wanted = parameters && parameters->getType() == Element::map ? parameters->get("count-leases") : nullptr;
+    if (wanted && wanted->getType() == Element::boolean && !wanted->boolValue()) {
+        return;
+    }
+    handle.registerCallout("leases4_committed", leasesCommitted);
+    handle.registerCallout("lease4_release", leaseReleased);
+    handle.registerCallout("lease4_decline", leaseDeclined);
+    handle.registerCallout("lease4_expire", leaseExpired);
+    handle.registerCallout("lease4_recover", leaseRecovered);
+}
+
 }  // namespace
 }  // namespace subnet_deleg
 
@@ -168,6 +217,7 @@ int load(isc::hooks::LibraryHandle& handle) {
         return 1;
     }
     handle.registerCommandCallout("subnet-deleg-status", statusCommand);
+    registerLeaseCallouts(handle);
     return 0;
 }
 
@@ -204,39 +254,6 @@ int pkt4_receive(CalloutHandle& handle) {
     }
     parcel->deliver();
     handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
-    return 0;
-}
-
-int leases4_committed(CalloutHandle& handle) {
-    isc::dhcp::Lease4CollectionPtr leases;
-    handle.getArgument("leases4", leases);
-    if (leases) {
-        // A DHCPDECLINE commits its lease too, as declined; lease4_decline counts that.
-        const auto in_use = [](const isc::dhcp::Lease4Ptr& lease) {
-            return lease->state_ == isc::dhcp::Lease::STATE_DEFAULT;
-        };
-        count(Counter::LeasesCommitted, std::count_if(leases->begin(), leases->end(), in_use));
-    }
-    return 0;
-}
-
-int lease4_release(CalloutHandle&) {
-    count(Counter::LeasesReleased);
-    return 0;
-}
-
-int lease4_decline(CalloutHandle&) {
-    count(Counter::LeasesDeclined);
-    return 0;
-}
-
-int lease4_expire(CalloutHandle&) {
-    count(Counter::LeasesExpired);
-    return 0;
-}
-
-int lease4_recover(CalloutHandle&) {
-    count(Counter::LeasesRecovered);
     return 0;
 }
 

@@ -132,13 +132,6 @@ def make_template(cluster: Cluster) -> None:
         connection.execute(schema_sql())
 
 
-@pytest.fixture(scope="session")
-def empty_cluster() -> Iterator[Cluster]:
-    """A cluster without a ledger and without its roles, as an operator finds one."""
-    with running_cluster() as (cluster, _):
-        yield cluster
-
-
 class running_cluster:  # noqa: N801  # a context manager
     """A new cluster and its server process; everything of it is gone afterwards."""
 

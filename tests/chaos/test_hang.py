@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.client.codec import Allocation, Request, Type
 from tests.client.rfc6656 import Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.ordinary import serves
@@ -19,12 +20,13 @@ from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
 STOP_PATIENCE = 5.0  # seconds that unload() gives the service (hook/service.cc)
+QUEUE = 16  # packets
 BRIEF = Patience(0.3, 1)
 
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
-    return make_site("single", parameters={"max-reconnect-delay": 0.5})
+    return make_site("single", parameters={"max-reconnect-delay": 0.5, "queue-size": QUEUE})
 
 
 @contextmanager
@@ -71,4 +73,23 @@ def test_kea_ends_in_good_order(site: Site) -> None:
         process.send(signal.SIGTERM)
         assert process.wait(STOP_PATIENCE + 2)
     site.lab.start("s1")
+    delegates(site)
+
+
+def test_what_waits_is_bounded(site: Site) -> None:
+    site.client().acquire(28)
+    client, server = site.client(), site.lab.servers["s1"]
+    before = server.counters()
+    with hung(site):
+        for _ in range(5 * QUEUE):
+            query = client.build(Type.DISCOVER, Allocation((Request(28),)))
+            site.endpoint.send_message(query, site.servers[0])
+        serves(site.endpoint, site.servers[0])
+        status = server.command("subnet-deleg-status")
+        counted = {name: count - before[name] for name, count in status["counters"].items()}
+        assert status["queue"] == {"length": QUEUE, "size": QUEUE}
+        assert counted["received"] + counted["queue-full"] == 5 * QUEUE
+        assert (
+            counted["received"] < 3 * QUEUE
+        )  # those that the worker took before it had to wait, and those in the queue
     delegates(site)

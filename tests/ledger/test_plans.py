@@ -60,7 +60,7 @@ def _fill(database: Database) -> None:
     database.sql("insert into deleg.usage (space, prefix, lessee, in_use)"
                  " select space, prefix, lessee, 7 from deleg.blocks where lessee is not null")  # fmt: skip
     for table in (*LARGE, "origins"):
-        database.sql(psycopg.sql.SQL("analyze deleg.{}").format(psycopg.sql.Identifier(table)).as_string(None))  # type: ignore[arg-type]
+        database.sql(psycopg.sql.SQL("analyze deleg.{}").format(psycopg.sql.Identifier(table)).as_string(None))
 
 
 def whole_reads(plans: list[str]) -> list[str]:

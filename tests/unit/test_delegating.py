@@ -216,6 +216,16 @@ def test_a_release_of_anothers_block(server: Server, named: IPv4Address | None) 
     assert server.kea.logged("SUBNET_DELEG_RELEASED") == []
 
 
+def test_only_what_was_released_is_logged_so(server: Server) -> None:
+    (theirs,) = server.lease(24, client=1)
+    (mine,) = server.lease(24, client=2)
+    assert server.hear(message(Type.RELEASE, information(theirs, mine), client=2)) == []
+    assert server.kea.logged("SUBNET_DELEG_RELEASED") == [f"{mine.network} of 01:02:00:00:00:00:02"]
+    (nak,) = server.hear(message(Type.REQUEST, information(mine), client=2))
+    assert nak.type is Type.NAK
+    assert server.kea.logged("SUBNET_DELEG_RENEWAL_REFUSED") == [f"{mine.network} of 01:02:00:00:00:00:02"]
+
+
 def test_a_renewal_of_anothers_block(server: Server) -> None:
     (theirs,) = server.lease(24, client=1)
     before = server.table()

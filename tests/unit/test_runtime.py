@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable, Operation
+from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable, Operation, OperationFailed, Outcome
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating, Terms
 from kea_subnet_deleg.runtime import service
@@ -116,6 +116,30 @@ def test_a_schema_of_another_version(database: Database, version: int) -> None:
 def test_a_dsn_that_leads_nowhere(dsn: str) -> None:
     with pytest.raises(LedgerUnavailable):
         Ledger(dsn, TIMEOUT).connect()
+
+
+@pytest.mark.parametrize(("failures", "results"), [(2, ["offered", "offered"]), (4, ["offered", "offered"]), (99, [])])
+def test_what_passes_is_tried_again(database: Database, failures: int, results: list[str]) -> None:
+    """A serialization failure or a deadlock: thrice together, then one by one; what goes on failing is said to have failed."""
+    database.pool("10.0.0.0/24")
+    database.sql("create sequence public.failing")
+    database.sql(
+        "create function public.fail() returns trigger language plpgsql security definer as $$ begin"
+        "  if nextval('public.failing') <= current_setting('test.failures')::integer then"
+        "    raise exception 'try again' using errcode = 'serialization_failure';"
+        "  end if; return new; end $$"
+    )
+    database.sql("create trigger failing before insert on deleg.lessees for each row execute function public.fail()")
+    try:
+        ledger = Ledger(database.dsn("kea_deleg_hook") + f" options='-c test.failures={failures}'", TIMEOUT)
+        ledger.connect()
+        outcomes = ledger.apply([Client.number(n).offer(1, 26) for n in (1, 2)])
+        assert [o.result.value for o in outcomes if isinstance(o, Outcome)] == results
+        assert [o.error for o in outcomes if isinstance(o, OperationFailed)] == ["try again"] * (2 - len(results))
+        ledger.close()
+    finally:
+        database.sql("drop function public.fail() cascade")
+        database.sql("drop sequence public.failing")
 
 
 def test_a_statement_that_takes_too_long(database: Database) -> None:
