@@ -661,22 +661,22 @@ create function deleg._release(p_space integer, p_identity bytea, p_op jsonb) re
 language plpgsql as $$
 declare
     v_lessee bigint := deleg._lessee(p_space, p_identity);
-    v_prefix cidr;
-    v_released integer := 0;
+    v_block record;
+    v_released jsonb := '[]';
 begin
     if p_op ->> 'named' is not null and not exists (select from deleg.servers where address = (p_op ->> 'named')::inet) then
         return jsonb_build_object('outcome', 'nothing');
     end if;
-    for v_prefix in
-        select prefix from deleg.blocks
+    for v_block in
+        select prefix, hierarchical from deleg.blocks
          where space = p_space and lessee = v_lessee and state in ('leased', 'reserved')
            and prefix in (select value::cidr from jsonb_array_elements_text(p_op -> 'blocks'))
-           for update
+         order by prefix for update
     loop
-        perform deleg._quarantine(p_space, v_prefix, (p_op ->> 'quarantine')::bigint, 'released');
-        v_released := v_released + 1;
+        perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
+        v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
     end loop;
-    return jsonb_build_object('outcome', case when v_released > 0 then 'released' else 'nothing' end);
+    return jsonb_build_object('outcome', case when v_released = '[]' then 'nothing' else 'released' end, 'blocks', v_released);
 end $$;
 
 -- REQUEST that names another server (seed [0070]): if that is none of this domain, what we offered is free again.
@@ -774,7 +774,7 @@ end $$;
 -- Offers whose hold is over become free, leases that ended go into quarantine, quarantines that ended become free, emptied origins
 -- that an operator removes go. At most p_limit blocks; the caller calls again while there is something to do.
 create function deleg.sweep(p_limit integer, p_quarantine bigint)
-returns table (offers integer, leases integer, quarantines integer, origins_removed integer)
+returns table (offers integer, leases integer, quarantines integer, origins_removed integer, takebacks_due integer)
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -783,6 +783,7 @@ declare
     v_spaces integer[] := '{}';
 begin
     offers := 0; leases := 0; quarantines := 0; origins_removed := 0;
+    takebacks_due := (select count(*) from takebacks where next_at <= now());
     if not pg_try_advisory_xact_lock(221, 0) then            -- another server sweeps
         return next;
         return;

@@ -100,7 +100,7 @@ class Counts:
 class Generator:
     """A relay with `outstanding` clients at any time that each want one block of prefix length `prefix`."""
 
-    def __init__(self, server: str, giaddr: str, prefix: int, outstanding: int) -> None:
+    def __init__(self, server: str, giaddr: str, prefix: int, outstanding: int, port: int = SERVER_PORT) -> None:
         self.counts = Counts()
         self.latencies: list[float] = []
         self._outstanding = outstanding
@@ -115,7 +115,7 @@ class Generator:
             bytes((SERVER_IDENTIFIER, 4)) + self._server + bytes((SUBNET_ALLOCATION, 11)) + bytes(11),
         )
         self._block_at = slice(len(self._request.rstrip(b"\0")) - 12, len(self._request.rstrip(b"\0")) - 1)
-        self._socket = _socket(giaddr, server)
+        self._socket = _socket(giaddr, server, port)
         self._under_way: dict[int, Exchange] = {}
         self._due: deque[tuple[float, int, int]] = deque()  # when, xid, attempt: in order, as long as attempts are few
         self._late_due: list[tuple[float, int, int]] = []
@@ -149,6 +149,10 @@ class Generator:
             "unfinished": len(self._under_way),
             **asdict(self.counts),
         }
+
+    def close(self) -> None:
+        """Give up the socket."""
+        self._socket.close()
 
     def _until(self, end: float) -> None:
         """Answer what comes in until `end` (monotonic seconds), or until nothing is under way."""
@@ -197,7 +201,7 @@ class Generator:
             self.counts.late += 1
             return
         try:
-            kind, option = self._check(data, exchange)
+            kind, option = self.check(data, exchange)
         except (Fault, IndexError) as fault:
             self.counts.faults += 1
             if len(self.counts.examples) < EXAMPLES:
@@ -212,7 +216,7 @@ class Generator:
         else:
             self._complete(xid, exchange, now)
 
-    def _check(self, data: bytes, exchange: Exchange) -> tuple[int, bytes]:
+    def check(self, data: bytes, exchange: Exchange) -> tuple[int, bytes]:
         """Return a reply's type and option 220. Raises `Fault` unless it is an OFFER or ACK as it has to be for the exchange."""
         if data[0] != 2 or data[CHADDR] != exchange.hardware or data[24:28] != self._giaddr:
             raise Fault("op, chaddr or giaddr")
@@ -282,12 +286,12 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def _socket(giaddr: str, server: str) -> socket.socket:
+def _socket(giaddr: str, server: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-    # The kernel's own timeout: one system call for a packet, where Python's timeouts take two.
+    # The kernel's own timeout: one system call for a packet, while Python's timeouts take two.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(TICK * 1_000_000)))
-    sock.bind((giaddr, SERVER_PORT))
+    sock.bind((giaddr, port))
     sock.connect((server, SERVER_PORT))
     return sock
 
@@ -306,6 +310,7 @@ def main() -> int:
     options = parser.parse_args()
     generator = Generator(options.server, options.giaddr, options.prefix, options.outstanding)
     print(json.dumps(generator.run(options.warmup, options.window)))
+    generator.close()
     return 0
 
 

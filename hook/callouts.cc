@@ -143,6 +143,30 @@ int statusCommand(CalloutHandle& handle) {
     return 0;
 }
 
+int leasesCommitted(CalloutHandle& handle) {
+    isc::dhcp::Lease4CollectionPtr leases;
+    handle.getArgument("leases4", leases);
+    if (leases) {
+        // A DHCPDECLINE commits its lease too, as declined; lease4_decline counts that.
+        const auto in_use = [](const isc::dhcp::Lease4Ptr& lease) {
+            return lease->state_ == isc::dhcp::Lease::STATE_DEFAULT;
+        };
+        count(Counter::LeasesCommitted, std::count_if(leases->begin(), leases->end(), in_use));
+    }
+    return 0;
+}
+
+/// leases4_committed is called for every packet that Kea answers, and has Kea prepare to park each of them: more than
+/// all else that the hook costs ordinary DHCP. So it is registered only where somebody wants it (parameter
+/// count-leases), and not as one of the standard callouts, which Kea would call in any case.
+void registerLeasesCommitted(isc::hooks::LibraryHandle& handle) {
+    const auto parameters = handle.getParameters();
+    const auto wanted = parameters && parameters->getType() == Element::map ? parameters->get("count-leases") : nullptr;
+    if (wanted && wanted->getType() == Element::boolean && wanted->boolValue()) {
+        handle.registerCallout("leases4_committed", leasesCommitted);
+    }
+}
+
 }  // namespace
 }  // namespace subnet_deleg
 
@@ -168,6 +192,7 @@ int load(isc::hooks::LibraryHandle& handle) {
         return 1;
     }
     handle.registerCommandCallout("subnet-deleg-status", statusCommand);
+    registerLeasesCommitted(handle);
     return 0;
 }
 
@@ -204,19 +229,6 @@ int pkt4_receive(CalloutHandle& handle) {
     }
     parcel->deliver();
     handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
-    return 0;
-}
-
-int leases4_committed(CalloutHandle& handle) {
-    isc::dhcp::Lease4CollectionPtr leases;
-    handle.getArgument("leases4", leases);
-    if (leases) {
-        // A DHCPDECLINE commits its lease too, as declined; lease4_decline counts that.
-        const auto in_use = [](const isc::dhcp::Lease4Ptr& lease) {
-            return lease->state_ == isc::dhcp::Lease::STATE_DEFAULT;
-        };
-        count(Counter::LeasesCommitted, std::count_if(leases->begin(), leases->end(), in_use));
-    }
     return 0;
 }
 

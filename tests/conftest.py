@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -25,7 +24,6 @@ TEMPLATE: Final = "ledger_template"
 TIMEOUT: Final = 30.0  # seconds a statement may take before a test fails rather than hangs
 
 _PREFIX: Final = "ksd-pg-"
-_numbers = itertools.count(1)
 
 
 class Database:
@@ -34,6 +32,7 @@ class Database:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.cluster = cluster
         self.name = name
+        self._deadlocks_before = 0
         self._ledgers: list[Ledger] = []
         self._connections: list[psycopg.Connection[Any]] = []
         self._superuser: psycopg.Connection[Any] | None = None
@@ -81,8 +80,19 @@ class Database:
         """Return the state of each block of space 0 by its prefix, in address order."""
         return dict(self.sql("select prefix::text, state::text from deleg.blocks where space = 0 order by prefix"))
 
+    def empty(self) -> None:
+        """Make it as it was when new."""
+        self.sql(
+            "truncate deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.events, deleg.servers restart identity"
+        )
+        self.sql("delete from deleg.spaces where space <> 0")
+        self._deadlocks_before = self._all_deadlocks()
+
     def deadlocks(self) -> int:
-        """Return the deadlocks PostgreSQL has seen in this database."""
+        """Return the deadlocks PostgreSQL has seen in this database since it was emptied."""
+        return self._all_deadlocks() - self._deadlocks_before
+
+    def _all_deadlocks(self) -> int:
         self.sql("select pg_stat_force_next_flush()")
         return int(self.sql("select deadlocks from pg_stat_database where datname = current_database()")[0][0])
 
@@ -107,25 +117,18 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def _one_database(cluster: Cluster) -> str:
+    cluster.execute("postgres", f"create database ledger template {TEMPLATE}")
+    return "ledger"
+
+
 @pytest.fixture
-def database(cluster: Cluster) -> Iterator[Database]:
-    """An empty ledger for one test."""
-    yield from fresh_database(cluster)
-
-
-@pytest.fixture(scope="module")
-def module_database(cluster: Cluster) -> Iterator[Database]:
-    """An empty ledger for the tests of a module."""
-    yield from fresh_database(cluster)
-
-
-def fresh_database(cluster: Cluster) -> Iterator[Database]:
-    """Yield a database cloned from the template and drop it."""
-    name = f"ledger_{next(_numbers)}"
-    cluster.execute("postgres", f"create database {name} template {TEMPLATE}")
-    with Database(cluster, name) as database:
+def database(cluster: Cluster, _one_database: str) -> Iterator[Database]:
+    """An empty ledger for one test. It is one database for all of them, emptied: a test that changes the schema changes it back."""
+    with Database(cluster, _one_database) as database:
+        database.empty()
         yield database
-    cluster.execute("postgres", f"drop database {name} with (force)")
 
 
 def make_template(cluster: Cluster) -> None:
@@ -133,13 +136,6 @@ def make_template(cluster: Cluster) -> None:
     cluster.execute("postgres", f"create database {TEMPLATE}")
     with psycopg.connect(cluster.dsn(TEMPLATE), autocommit=True) as connection, connection.transaction():
         connection.execute(schema_sql())
-
-
-@pytest.fixture(scope="session")
-def empty_cluster() -> Iterator[Cluster]:
-    """A cluster without a ledger and without its roles, as an operator finds one."""
-    with running_cluster() as (cluster, _):
-        yield cluster
 
 
 class running_cluster:  # noqa: N801  # a context manager

@@ -100,7 +100,7 @@ class Server:
                 problem = str(error)
             if not problem:
                 return
-            time.sleep(0.05)
+            time.sleep(0.1)
         ended = "" if process.alive else " and has ended"
         raise RuntimeError(f"{self.name} does not serve{ended}: {problem}\n{tail(self.console)}\n{tail(self.log)}")
 

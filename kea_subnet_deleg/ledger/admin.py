@@ -146,7 +146,7 @@ class Admin:
 def _errors() -> Iterator[None]:
     try:
         yield
-    except psycopg.errors.UndefinedTable as error:
+    except (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedTable) as error:
         raise LedgerError(
             f"no ledger in this database ({describe(error)}); run `kea-subnet-deleg ledger init`"
         ) from None

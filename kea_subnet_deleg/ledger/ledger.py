@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final, NamedTuple
@@ -45,12 +47,17 @@ class LedgerUnavailable(LedgerError):
 
 
 class Swept(NamedTuple):
-    """How many blocks a sweep moved on, by the state they were in, and origins it removed."""
+    """How many blocks a sweep moved on, by the state they were in, and origins it removed; and how many FORCERENEWs are due."""
 
     offers: int
     leases: int
     quarantines: int
     origins_removed: int
+    takebacks_due: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether it did anything."""
+        return any((self.offers, self.leases, self.quarantines, self.origins_removed))
 
 
 class ForceRenew(NamedTuple):
@@ -84,7 +91,7 @@ def describe(error: BaseException) -> str:
 
 
 class Ledger:
-    """One connection to the ledger, for one thread; `cancel` and `close` alone may come from another.
+    """One connection to the ledger, for one thread; `abandon` alone may come from another.
 
     Parameters
     ----------
@@ -98,6 +105,8 @@ class Ledger:
         self._dsn = dsn
         self._statement_timeout = statement_timeout
         self._connection: psycopg.Connection[Any] | None = None
+        # The connection's socket, under a descriptor of our own: psycopg's may be closed, and be another file's, at any moment.
+        self._line: socket.socket | None = None
 
     @property
     def connected(self) -> bool:
@@ -128,20 +137,27 @@ class Ledger:
             connection.close()
             raise LedgerUnavailable(f"its schema has version {version and version[0]}, needed is {SCHEMA_VERSION}")
         self._connection = connection
+        self._line = socket.socket(fileno=os.dup(connection.fileno()))
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
         connection, self._connection = self._connection, None
+        line, self._line = self._line, None
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
+        if line is not None:
+            line.close()
 
-    def cancel(self) -> None:
-        """Ask PostgreSQL to give up the statement that another thread waits for."""
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                connection.cancel()
+    def abandon(self) -> None:
+        """Cut the connection under the thread that waits for PostgreSQL: its call ends with LedgerUnavailable.
+
+        Never waits. A cancel request would: it is a connection of its own, to a server that may be the one that hangs.
+        """
+        line = self._line
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
         """Do what a batch of messages asks, in one transaction, and return an outcome for each, in their order.

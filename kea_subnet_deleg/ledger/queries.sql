@@ -7,7 +7,7 @@ select deleg.apply(%(batch)s);
 
 -- sweep --
 -- What time does: offers, leases and quarantines that end
-select offers, leases, quarantines, origins_removed from deleg.sweep(%(limit)s, %(quarantine)s);
+select offers, leases, quarantines, origins_removed, takebacks_due from deleg.sweep(%(limit)s, %(quarantine)s);
 
 -- server_seen --
 -- A server of this domain speaks from this address

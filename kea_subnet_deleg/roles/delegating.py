@@ -462,10 +462,10 @@ class Delegating:
             return
         client = _client(operation.identity)
         log = self._journal.debug if outcome.result is Result.OFFERED else self._journal.info
-        if isinstance(operation, Release):
-            for network in operation.blocks:
-                log(identifier, f"{network} by {client}")
         for block in outcome.blocks:
+            if outcome.lease_time is None:  # released or refused
+                log(identifier, f"{block.prefix} of {client}")
+                continue
             deprecated = ", to be given up" if block.deprecate else ""
             log(identifier, f"{block.prefix} to {client} for {outcome.lease_time} s{deprecated}")
 

@@ -22,6 +22,10 @@ class Shortages:
         self._lock = threading.Lock()
         self._wanted: dict[tuple[int, tuple[int, ...]], int] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there was one since the last look."""
+        return bool(self._wanted)
+
     def note(self, space: int, pools: tuple[int, ...], addresses: int) -> None:
         """Remember one. Of several about the same pools the largest counts: clients ask again while they get nothing."""
         with self._lock:

@@ -25,10 +25,18 @@ class Keeper:
         Longest pause between two attempts, in seconds.
     clock : callable
         Monotonic seconds.
+    changed : callable
+        Called when the ledger was found, and when it was lost.
     """
 
     def __init__(
-        self, name: str, ledger: Ledger, longest_delay: float, journal: KeaJournal, clock: Callable[[], float]
+        self,
+        name: str,
+        ledger: Ledger,
+        longest_delay: float,
+        journal: KeaJournal,
+        clock: Callable[[], float],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._ledger = ledger
@@ -36,6 +44,7 @@ class Keeper:
         self._journal = journal
         self._clock = clock
         self._delay = FIRST_DELAY
+        self._changed = changed
         self._next = clock()
         self._reported = ""
 
@@ -53,6 +62,7 @@ class Keeper:
         self._delay = FIRST_DELAY
         self._reported = ""
         self._journal.info("SUBNET_DELEG_LEDGER_CONNECTED", f"for the {self._name}")
+        self._changed()
         return True
 
     def lost(self, why: str) -> None:
@@ -63,6 +73,7 @@ class Keeper:
         self._delay = min(self._delay * 2, self._longest)
         if why != self._reported:
             self._reported = why
+            self._changed()
             self._journal.error(
                 "SUBNET_DELEG_LEDGER_DOWN", f"for the {self._name}; next attempt in {pause:.1f} s: {why}"
             )

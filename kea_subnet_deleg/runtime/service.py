@@ -36,12 +36,8 @@ SWEEP_LIMIT: Final = 100
 """Blocks that one sweep moves on at most, so that it holds its locks for milliseconds."""
 SWEEPS_AT_ONCE: Final = 20
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
-TAKEBACK_INTERVAL: Final = 0.5
-"""Seconds between two looks for shortages and for FORCERENEWs that are due."""
 VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
-STATUS_INTERVAL: Final = 1.0
-"""Seconds between two updates of what `subnet-deleg-status` says of the service."""
 ANNOUNCE_INTERVAL: Final = 60.0
 """Seconds between two updates of this server's last_seen in the ledger."""
 
@@ -76,10 +72,8 @@ class _Service:
         self._timers = Timers(
             [
                 Task("sweep", settings.sweep_interval, self._sweep),
-                Task("view", settings.view_interval, self._views.read, share=VIEW_SHARE),
-                Task("takeback", TAKEBACK_INTERVAL, self._take_back),
+                Task("view", settings.view_interval, self._view, share=VIEW_SHARE),
                 Task("announce", ANNOUNCE_INTERVAL, self._announce_again),
-                Task("status", STATUS_INTERVAL, self._publish, needs_ledger=False),
             ],
             self._timer_ledger,
             self._keeper("timers", self._timer_ledger),
@@ -111,12 +105,12 @@ class _Service:
     def stop(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         self._timers.stop()
-        # First the time to end by themselves; a thread that waits for PostgreSQL is then told not to.
+        # First the time to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
         for thread in self._threads:
             thread.join(max(0.0, min(timeout / 2, deadline - time.monotonic())))
         if any(thread.is_alive() for thread in self._threads):
-            self._worker_ledger.cancel()
-            self._timer_ledger.cancel()
+            self._worker_ledger.abandon()
+            self._timer_ledger.abandon()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         ended = not any(thread.is_alive() for thread in self._threads)
@@ -125,7 +119,7 @@ class _Service:
         return ended
 
     def _keeper(self, name: str, ledger: Ledger) -> Keeper:
-        return Keeper(name, ledger, self._settings.max_reconnect_delay, self._journal, time.monotonic)
+        return Keeper(name, ledger, self._settings.max_reconnect_delay, self._journal, time.monotonic, self._publish)
 
     def _role(self) -> Delegating:
         settings = self._settings
@@ -162,27 +156,33 @@ class _Service:
             ),
         )
 
-    def _take_back(self, ledger: Ledger) -> None:
-        self._kea.send(self._takeback.turn(ledger))
-
     def _sweep(self, ledger: Ledger) -> None:
+        # One call while nothing is to do, which is most of the time: also that is paid by ordinary DHCP, in CPU time.
         for _ in range(SWEEPS_AT_ONCE):
             swept = ledger.sweep(SWEEP_LIMIT, self._settings.quarantine_time)
-            if not any(swept):
+            if swept.takebacks_due or self._shortages:
+                self._kea.send(self._takeback.turn(ledger))
+            if not swept:
                 break
             self._journal.debug(
                 "SUBNET_DELEG_SWEPT", ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)
             )
 
+    def _view(self, ledger: Ledger) -> None:
+        self._views.read(ledger)
+        self._publish()
+
     def _announce(self, ledger: Ledger, address: int) -> None:
         ledger.server_seen(address, self._name, __version__)
+        self._publish()
         self._journal.info("SUBNET_DELEG_SERVER_ADDRESS", socket.inet_ntoa(address.to_bytes(4, "big")))
 
     def _announce_again(self, ledger: Ledger) -> None:
         for address in tuple(self._own):
             ledger.server_seen(address, self._name, __version__)
 
-    def _publish(self, _: Ledger) -> None:
+    def _publish(self) -> None:
+        """Say what `subnet-deleg-status` reports of the service; to be called whenever it changes."""
         self._kea.publish_status(
             json.dumps(
                 {

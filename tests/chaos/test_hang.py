@@ -11,20 +11,22 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.kea.processes import family, threads
+from tests.client.codec import Allocation, Request, Type
 from tests.client.rfc6656 import Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.ordinary import serves
+from tests.kea.processes import family, threads
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
 STOP_PATIENCE = 5.0  # seconds that unload() gives the service (hook/service.cc)
+QUEUE = 16  # packets
 BRIEF = Patience(0.3, 1)
 
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
-    return make_site("single", parameters={"max-reconnect-delay": 0.5})
+    return make_site("single", parameters={"max-reconnect-delay": 0.5, "queue-size": QUEUE})
 
 
 @contextmanager
@@ -52,10 +54,11 @@ def test_ordinary_dhcp_and_reloads_go_on(site: Site) -> None:
         assert site.client(patience=BRIEF).discover(24) == []
         serves(site.endpoint, site.servers[0])
         assert server.counters()["answered"] == 2
-        started = time.monotonic()
-        server.command("config-reload")
-        assert time.monotonic() - started < STOP_PATIENCE + 2
-        serves(site.endpoint, site.servers[0])
+        for _ in range(2):  # the first finds threads that wait for an answer, the second such as want to connect
+            started = time.monotonic()
+            server.command("config-reload")
+            assert time.monotonic() - started < STOP_PATIENCE + 2
+            serves(site.endpoint, site.servers[0])
         assert site.client(patience=BRIEF).discover(24) == []
     delegates(site)
     wait_until(lambda: threads(pid) == before, 20)  # those that were left behind have ended
@@ -70,4 +73,28 @@ def test_kea_ends_in_good_order(site: Site) -> None:
         process.send(signal.SIGTERM)
         assert process.wait(STOP_PATIENCE + 2)
     site.lab.start("s1")
+    delegates(site)
+
+
+def arrived(site: Site) -> int:
+    """The messages with option 220 that Kea has handed to us."""
+    counters = site.counters()
+    return counters["received"] + counters["queue-full"]
+
+
+def test_what_waits_is_bounded(site: Site) -> None:
+    site.client().acquire(28)
+    client, server = site.client(), site.lab.servers["s1"]
+    first, queued = arrived(site), server.counters()["received"]
+    with hung(site):
+        for count in range(1, 5 * QUEUE + 1):
+            query = client.build(Type.DISCOVER, Allocation((Request(28),)))
+            site.endpoint.send_message(query, site.servers[0])
+            if count % QUEUE == 0:  # Kea's own queue is bounded too, and drops what we never hear of
+                wait_until(lambda count=count: arrived(site) == first + count)  # type: ignore[misc]
+        serves(site.endpoint, site.servers[0])
+        status = server.command("subnet-deleg-status")
+        assert status["queue"] == {"length": QUEUE, "size": QUEUE}
+        # Those that the worker took before it had to wait, and those in the queue.
+        assert status["counters"]["received"] - queued < 3 * QUEUE
     delegates(site)

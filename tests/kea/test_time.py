@@ -101,6 +101,22 @@ def test_a_renewal_that_comes_too_late_is_refused(site: Site) -> None:
     wait_until(lambda: whole(site), QUARANTINE + LATE)
 
 
+def test_an_offer_taken_too_late_is_refused_and_the_next_holder_undisturbed(site: Site) -> None:
+    late = site.client()
+    offer = late.discover(24)[0]
+    wait_until(lambda: whole(site), OFFER + LATE)
+    next_one = site.client()
+    ack = next_one.acquire(24)
+    assert ack.blocks == offer.blocks
+    reply = late.request(offer)
+    assert reply is not None
+    assert reply.type.name == "NAK"
+    assert next_one.listing(ack.server) == list(ack.blocks)
+    assert site.client(late.identity, BRIEF).listing(ack.server) == []
+    next_one.release(ack.server, *ack.blocks)
+    wait_until(lambda: whole(site), QUARANTINE + LATE)
+
+
 @pytest.mark.parametrize(("asked", "given"), [(1, SHORTEST), (SHORTEST, SHORTEST), (LEASE, LEASE), (3600, LEASE)])
 def test_a_client_may_ask_for_a_lease_time_within_limits(site: Site, asked: int, given: int) -> None:
     client = site.client()

@@ -153,10 +153,11 @@ class Model:
     def release(self, client: bytes, named: int | None, blocks: Iterable[IPv4Network]) -> Outcome:
         if named is not None and named not in self.domain:
             return Outcome(Result.NOTHING)
-        mine = set(blocks) & set(self.of(client, *HELD))
+        mine = sorted(set(blocks) & set(self.of(client, *HELD)))
         for block in mine:
             self.quarantine(block)
-        return Outcome(Result.RELEASED if mine else Result.NOTHING)
+        released = tuple(_granted(block, self.held[block], deprecate=False) for block in mine)
+        return Outcome(Result.RELEASED if mine else Result.NOTHING, None, released)
 
     def reclaim(self, client: bytes, xid: int, named: int) -> Outcome:
         spare = [] if named in self.domain else self.of(client, "offered", xid=xid)

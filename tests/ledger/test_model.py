@@ -69,9 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.database.sql(
-            "truncate deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.events, deleg.servers"
-        )
+        self.database.empty()
         self.model = Model(set(SERVERS))
         self.batch: list[tuple[Operation, Outcome]] = []
         for ledger, server in zip(self.ledgers, SERVERS, strict=True):
@@ -86,8 +84,9 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.offer(client, xid, lease_time, sizes)
         self.send(at, operation, expected, more)
 
-    @rule(at=connections, client=clients, xid=xids, data=st.data(), more=st.booleans())
-    def accept(self, at: int, client: bytes, xid: int, data: st.DataObject, more: bool) -> None:
+    @rule(at=connections, data=st.data(), more=st.booleans())
+    def accept(self, at: int, data: st.DataObject, more: bool) -> None:
+        client, xid = self.transaction(data, "offered", "offered", *HELD)
         offered = self.model.of(client, "offered", *HELD, xid=xid)
         named = [(block, self.model.held[block].hierarchical) for block in self.some(data, offered)]
         if data.draw(st.integers(0, 3)) == 0:  # altered, another's, or nobody's
@@ -97,8 +96,9 @@ class LedgerMachine(RuleBasedStateMachine):
         operation = Accept(0, client, xid, SERVERS[at], tuple(named))
         self.send(at, operation, self.model.accept(client, xid, named), more)
 
-    @rule(at=connections, client=clients, data=st.data(), more=st.booleans())
-    def renew(self, at: int, client: bytes, data: st.DataObject, more: bool) -> None:
+    @rule(at=connections, data=st.data(), more=st.booleans())
+    def renew(self, at: int, data: st.DataObject, more: bool) -> None:
+        client, _ = self.transaction(data, *HELD, "quarantined")
         blocks = self.some(data, self.model.of(client, *HELD, "quarantined"))
         if data.draw(st.integers(0, 3)) == 0:
             blocks = [*blocks, data.draw(st.sampled_from(self.anything()))]
@@ -185,7 +185,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def deprecate(self, data: st.DataObject) -> None:
         self.close_batch()
-        block = data.draw(st.sampled_from(sorted(self.model.held)))
+        leased = sorted(block for block, held in self.model.held.items() if held.state in HELD)
+        block = data.draw(st.sampled_from(leased or sorted(self.model.held)))
         assert self.admin.lease_deprecate(block) == self.model.deprecate(block)
 
     # ------------------------------------------------------------------------------------------------ the comparison
@@ -214,11 +215,19 @@ class LedgerMachine(RuleBasedStateMachine):
             outcomes = self.ledgers[at].apply([operation for operation, _ in batch])
             assert [_comparable(outcome) for outcome in outcomes] == [expected for _, expected in batch]
 
+    def transaction(self, data: st.DataObject, *states: str) -> tuple[bytes, int]:
+        """Return a client and an xid, mostly of a block in one of these states."""
+        known = sorted((held.client, held.xid) for held in self.model.held.values() if held.state in states)
+        anyone = st.tuples(clients, xids)
+        return data.draw(st.one_of(st.sampled_from(known), st.sampled_from(known), anyone) if known else anyone)
+
     def some(self, data: st.DataObject, blocks: list[IPv4Network]) -> list[IPv4Network]:
         """Return some of the blocks in some order, mostly at least one."""
         if not blocks:
             return []
-        return data.draw(st.lists(st.sampled_from(blocks), unique=True, max_size=4))
+        return data.draw(
+            st.lists(st.sampled_from(blocks), unique=True, min_size=data.draw(st.integers(0, 1)), max_size=4)
+        )
 
     def anything(self) -> list[IPv4Network]:
         return sorted({*self.model.held, *self.model.free, IPv4Network("203.0.113.0/28")})

@@ -32,9 +32,9 @@ FIRST, SECOND = Client.number(0x0B), Client(b"\0router-7")
 
 
 @pytest.mark.parametrize("view", COLUMNS)
-def test_the_columns_are_a_contract(module_database: Database, view: str) -> None:
+def test_the_columns_are_a_contract(database: Database, view: str) -> None:
     """Columns are only ever added, behind these."""
-    rows = module_database.sql(
+    rows = database.sql(
         "select attname::text, atttypid::regtype::text from pg_attribute"
         " where attrelid = %s::regclass and attnum > 0 order by attnum",
         f"report.{view}",
@@ -154,5 +154,5 @@ def test_pools(scene: Database) -> None:
         (" é".encode(), "20c3a9"),
     ],
 )
-def test_identities_as_text(module_database: Database, identity: bytes, text: str) -> None:
-    assert module_database.sql("select report.identity_text(%s)", identity) == [(text,)]
+def test_identities_as_text(database: Database, identity: bytes, text: str) -> None:
+    assert database.sql("select report.identity_text(%s)", identity) == [(text,)]

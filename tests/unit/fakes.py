@@ -54,7 +54,7 @@ class FakeKea:
     status: str = ""
     debug: bool = True
 
-    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
             return self.packets.get(timeout=timeout)
         except queue.Empty:

@@ -102,6 +102,9 @@ def test_no_page_names_a_message_or_a_place_that_is_not(page: Path) -> None:
     text = page.read_text()
     known = {*MESSAGES, *declared("messages.def", "DELEG_MESSAGE")}
     assert set(IDENTIFIER.findall(text)) <= known
+    assert not re.search(r"/(?:work|srv|home|tmp)/", text), (
+        f"{page.name} names a place of the machine that it was written on"
+    )
     for target, fragment in LINK.findall(text):
         linked = (page.parent / target).resolve() if target else page
         assert linked.exists(), f"{page.name} links to {target}"

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MPL-2.0
+"""kea-subnet-deleg as an operator runs it: a process, a real cluster, its output and exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kea_subnet_deleg import __version__
+from tests.conftest import Database, running_cluster
+from tests.ledger.scene import DAY, Client, do, lease
+
+COMMAND = Path(sys.executable).with_name("kea-subnet-deleg")
+
+
+def run(*arguments: str, dsn: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    environment |= {"KEA_SUBNET_DELEG_DSN": dsn} if dsn else {}
+    return subprocess.run(
+        [COMMAND, *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+
+
+def good(*arguments: str, dsn: str = "") -> str:
+    done = run(*arguments, dsn=dsn)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def good_json(*arguments: str, dsn: str = "") -> Any:
+    return json.loads(good(*arguments, "--json", dsn=dsn))
+
+
+def refused(*arguments: str, dsn: str = "", status: int = 1) -> str:
+    """Return what a command that fails says: on stderr, with nothing on stdout."""
+    done = run(*arguments, dsn=dsn)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def dsn(database: Database) -> str:
+    return database.dsn("kea_deleg_admin")
+
+
+@pytest.fixture
+def scene(database: Database) -> Database:
+    """A pool of which one client holds a /24."""
+    database.pool("10.64.0.0/16", max_lease=DAY)
+    ledger, client = database.ledger(), Client.number(1)
+    assert lease(ledger, client, 1, 24) == ["10.64.0.0/24"]
+    do(ledger, client.renew("10.64.0.0/24", usage=(90, 70, 1)))
+    return database
+
+
+def test_version() -> None:
+    assert good("version") == f"kea-subnet-deleg {__version__}\n"
+    assert good_json("version") == {"version": __version__}
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[str]:
+    """A cluster as an operator finds one: no ledger, no roles."""
+    with running_cluster() as (cluster, _):
+        yield cluster.dsn("postgres")
+
+
+def test_ledger_init(bare: str) -> None:
+    for command in (
+        ("ledger", "check"),
+        ("pool", "list"),
+        ("pool", "add", "10.0.0.0/8"),
+        ("lease", "deprecate", "10.0.0.0/8"),
+    ):
+        text = refused(*command, dsn=bare)
+        assert text.startswith("kea-subnet-deleg: no ledger in this database")
+        assert "kea-subnet-deleg ledger init" in text
+    assert good("ledger", "init", dsn=bare) == "ledger created\n"
+    assert good("ledger", "init", dsn=bare) == "there is a ledger already; nothing changed\n"
+    assert good_json("ledger", "init", "--dsn", bare) == {"created": False}
+    assert good("ledger", "check", dsn=bare) == "every invariant holds\n"
+    assert good("pool", "list", dsn=bare) == "no pools\n"
+    assert good("lease", "list", dsn=bare) == "nothing is held\n"
+
+
+def test_ledger_init_without_the_right_to(database: Database) -> None:
+    other = database.cluster.dsn("postgres", "kea_deleg_admin")
+    assert "permission denied" in refused("ledger", "init", dsn=other)
+    assert refused("pool", "list", dsn=other).startswith("kea-subnet-deleg: no ledger in this database")
+
+
+def test_ledger_check(scene: Database, dsn: str) -> None:
+    assert good("ledger", "check", dsn=dsn) == "every invariant holds\n"
+    assert good_json("ledger", "check", dsn=dsn) == []
+    scene.sql("update deleg.origins set expires = now()")
+    done = run("ledger", "check", dsn=dsn)
+    assert done.returncode == 1
+    assert "I3" in done.stdout
+    assert "10.64.0.0/24" in done.stdout
+    done = run("ledger", "check", "--json", dsn=dsn)
+    (violation,) = json.loads(done.stdout)
+    assert (done.returncode, violation["invariant"], violation["prefix"]) == (1, "I3", "10.64.0.0/24")
+    assert set(violation) == {"invariant", "space", "prefix", "detail"}
+
+
+def test_pools(database: Database, dsn: str) -> None:
+    assert good("pool", "add", "10.64.0.0/10", dsn=dsn) == "added 10.64.0.0/10\n"
+    assert good_json("pool", "add", "192.0.2.0/24", "--name", "lab", "--max-lease-time", "3600", dsn=dsn) == {
+        "origin": "192.0.2.0/24",
+        "pool": "lab",
+        "max_lease_seconds": 3600,
+    }
+    first, second = good_json("pool", "list", dsn=dsn)
+    assert (first["pool"], first["origin"], first["size"], first["free"]) == ("10.64.0.0/10",) * 2 + (1 << 22,) * 2
+    assert (second["pool"], second["max_lease_seconds"], second["free_by_prefix_length"]) == ("lab", 3600, {"/24": 1})
+    table = good("pool", "list", dsn=dsn).splitlines()
+    assert len(table) == 3
+    assert table[2].split()[:5] == ["default", "lab", "192.0.2.0/24", "256", "256"]
+    assert good("pool", "remove", "10.64.0.0/10", dsn=dsn) == "removed 10.64.0.0/10\n"
+    assert good_json("pool", "remove", "192.0.2.0/24", dsn=dsn) == {
+        "origin": "192.0.2.0/24",
+        "removed": True,
+        "blocks_held": 0,
+    }
+    assert database.blocks() == {}
+
+
+@pytest.mark.usefixtures("scene")
+def test_removing_a_pool_that_is_leased_from(dsn: str) -> None:
+    text = good("pool", "remove", "10.64.0.0/16", dsn=dsn)
+    assert text == "10.64.0.0/16: 1 blocks are still out; it goes when they have come back\n"
+    assert good_json("pool", "remove", "10.64.0.0/16", dsn=dsn) == {
+        "origin": "10.64.0.0/16",
+        "removed": False,
+        "blocks_held": 1,
+    }
+    assert good_json("pool", "list", dsn=dsn)[0]["closing"] is True
+
+
+@pytest.mark.usefixtures("scene")
+@pytest.mark.parametrize("prefix", ["10.64.0.0/16", "10.64.0.0/24", "10.0.0.0/8"])
+def test_a_pool_that_overlaps(dsn: str, prefix: str) -> None:
+    text = refused("pool", "add", prefix, dsn=dsn)
+    assert text == f"kea-subnet-deleg: {prefix} overlaps a pool that is already there; see `pool list`\n"
+
+
+@pytest.mark.parametrize("prefix", ["10.64.0.1/16", "10.64.0.0/31", "0.0.0.0/0", "10.64.0.0", "x", "fd00::/8", ""])
+@pytest.mark.parametrize("command", [("pool", "add"), ("pool", "remove"), ("lease", "deprecate")])
+def test_what_is_no_prefix(command: tuple[str, str], prefix: str) -> None:
+    assert prefix.partition("/")[0] in refused(*command, prefix, status=2)
+
+
+@pytest.mark.parametrize("seconds", ["0", "4294967296", "-1", "x"])
+def test_a_lease_time_that_cant_be(seconds: str) -> None:
+    assert "max-lease-time" in refused("pool", "add", "10.0.0.0/8", f"--max-lease-time={seconds}", status=2)
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_pool_that_is_not_there(dsn: str) -> None:
+    assert refused("pool", "remove", "10.65.0.0/16", dsn=dsn) == "kea-subnet-deleg: no pool 10.65.0.0/16 in space 0\n"
+
+
+@pytest.mark.usefixtures("scene")
+def test_leases(dsn: str) -> None:
+    (row,) = good_json("lease", "list", dsn=dsn)
+    expected = {
+        "space": "default",
+        "subnet": "10.64.0.0/24",
+        "state": "leased",
+        "lessee": "02:00:00:00:00:01",
+        "lessee_identity": "01020000000001",
+        "server": "10.0.0.1",
+        "in_use": 70,
+        "fullness": 0.2734,
+        "lease_seconds": DAY,
+    }
+    assert {key: row[key] for key in expected} == expected
+    lines = good("lease", "list", dsn=dsn).splitlines()
+    assert len(lines) == 2
+    assert lines[1].split()[:5] == ["default", "10.64.0.0/24", "leased", "no", "02:00:00:00:00:01"]
+
+
+def test_deprecating_a_lease(scene: Database, dsn: str) -> None:
+    assert good_json("lease", "deprecate", "10.64.0.0/24", dsn=dsn) == {"subnet": "10.64.0.0/24", "draining": True}
+    text = refused("lease", "deprecate", "10.64.0.0/24", dsn=dsn)
+    assert text.startswith("kea-subnet-deleg: 10.64.0.0/24 is not leased, or was asked back already")
+    assert good_json("lease", "list", dsn=dsn)[0]["draining"] is True
+    scene.sql("update deleg.blocks set draining = false where prefix = '10.64.0.0/24'")
+    assert "10.64.0.0/24" in good("lease", "deprecate", "10.64.0.0/24", dsn=dsn)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ledger", "init"), ("ledger", "check"), ("pool", "list"), ("pool", "add", "10.0.0.0/8"), ("lease", "list")],
+)
+@pytest.mark.parametrize("dsn", ["host=/nonexistent", "nonsense"])
+def test_no_postgresql(arguments: tuple[str, ...], dsn: str) -> None:
+    text = refused(*arguments, dsn=dsn)
+    assert text.startswith("kea-subnet-deleg: can't connect to PostgreSQL: ")
+    assert text.count("\n") == 1
+
+
+def test_a_role_without_the_right_to(scene: Database) -> None:
+    dsn = scene.dsn("kea_deleg_report")
+    assert len(good_json("lease", "list", dsn=dsn)) == 1
+    assert good("ledger", "check", dsn=dsn) == "every invariant holds\n"
+    assert "permission denied" in refused("pool", "add", "10.0.0.0/8", dsn=dsn)
+
+
+def test_the_hook_library() -> None:
+    path = good("hook", "path").strip()
+    assert Path(path).is_file()
+    assert Path(path).name == "libdhcp_subnet_deleg.so"
+    assert good_json("hook", "path") == {"library": path}
+    stanza = json.loads(good("config", "stanza", "--dsn", "host=/run/postgresql dbname=deleg"))
+    assert stanza == {"library": path, "parameters": {"dsn": "host=/run/postgresql dbname=deleg"}}
+
+
+def test_the_schema_of_the_parameters() -> None:
+    schema = json.loads(good("config", "schema"))
+    assert schema["required"] == ["dsn"]
+    assert schema["properties"]["lease-time"]["maximum"] == 4294967295
+
+
+@pytest.mark.parametrize("arguments", [(), ("ledger",), ("pool",), ("lease",), ("hook",), ("config",)])
+def test_help_where_the_command_is_missing(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert "Usage: kea-subnet-deleg" in done.stdout + done.stderr
+
+
+def test_an_unknown_command() -> None:
+    assert "nonsense" in refused("nonsense", status=2)

@@ -1,0 +1,480 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The worker, the keeper, the timers and the service on a real PostgreSQL, with nothing but Kea stood in for."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable, Operation, OperationFailed, Outcome
+from kea_subnet_deleg.policy import BestFit, Holding, View
+from kea_subnet_deleg.roles.delegating import Delegating, Terms
+from kea_subnet_deleg.runtime import service
+from kea_subnet_deleg.runtime.bridge import Severity
+from kea_subnet_deleg.runtime.connection import FIRST_DELAY, Keeper
+from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.messages import MESSAGES
+from kea_subnet_deleg.runtime.timers import Task, Timers
+from kea_subnet_deleg.runtime.views import LedgerViews
+from kea_subnet_deleg.runtime.worker import Worker
+from tests.client.codec import Allocation, Request, Type, decode, information
+from tests.conftest import TIMEOUT, Database
+from tests.ledger.scene import Client, do, lease
+from tests.unit.fakes import SERVER, FakeKea, inbound, message
+
+DISCOVER = inbound(message(Type.DISCOVER, Allocation((Request(24),))))
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def kea() -> FakeKea:
+    return FakeKea()
+
+
+# ------------------------------------------------------------------------------------------------ the keeper
+
+
+class Clock:
+    """Monotonic seconds, by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_pauses_grow_and_one_reason_is_logged_once(kea: FakeKea, tmp_path: Path) -> None:
+    clock = Clock()
+    keeper = Keeper("worker", Ledger(f"host={tmp_path}", TIMEOUT), 2.0, KeaJournal(kea), clock)
+    pauses = []
+    for _ in range(8):
+        assert not keeper.ready()
+        pauses.append(keeper.wait(60.0))
+        assert not keeper.ready()  # too early: not tried
+        clock.now += pauses[-1]
+    for pause, nominal in zip(pauses, [FIRST_DELAY, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0], strict=True):
+        assert nominal * 0.75 <= pause <= nominal * 1.25
+    assert len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 1
+    keeper.lost("another reason")
+    assert len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 2
+    assert keeper.wait(0.01) == 0.05
+
+
+def test_connecting_resets_the_pauses(kea: FakeKea, database: Database) -> None:
+    clock = Clock()
+    ledger = Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
+    keeper = Keeper("worker", ledger, 10.0, KeaJournal(kea), clock)
+    for _ in range(5):
+        keeper.lost("gone")
+    assert not keeper.ready()
+    clock.now += 10.0
+    assert keeper.ready()
+    assert keeper.wait(1.0) == 1.0
+    ledger.close()
+    keeper.lost("gone")
+    assert keeper.wait(60.0) <= FIRST_DELAY * 1.25
+    assert len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 1
+
+
+# ------------------------------------------------------------------------------------------------ the ledger's connection
+
+
+def test_no_ledger_in_the_database(database: Database) -> None:
+    ledger = Ledger(database.cluster.dsn("postgres"), TIMEOUT)
+    with pytest.raises(LedgerUnavailable, match=r"no ledger there: .*schema_version"):
+        ledger.connect()
+    assert not ledger.connected
+
+
+@pytest.mark.parametrize("version", [2, 0])
+def test_a_schema_of_another_version(database: Database, version: int) -> None:
+    database.sql("update deleg.schema_version set version = %s", version)
+    try:
+        with pytest.raises(LedgerUnavailable, match=f"has version {version}, needed is 1"):
+            Ledger(database.dsn("kea_deleg_hook"), TIMEOUT).connect()
+    finally:
+        database.sql("update deleg.schema_version set version = 1")
+
+
+@pytest.mark.parametrize(
+    "dsn", ["host=/nonexistent", "host=127.0.0.1 port=1", "host=/nonexistent connect_timeout=never", "nonsense"]
+)
+def test_a_dsn_that_leads_nowhere(dsn: str) -> None:
+    with pytest.raises(LedgerUnavailable):
+        Ledger(dsn, TIMEOUT).connect()
+
+
+@pytest.mark.parametrize(("failures", "results"), [(2, ["offered", "offered"]), (4, ["offered", "offered"]), (99, [])])
+def test_what_passes_is_tried_again(database: Database, failures: int, results: list[str]) -> None:
+    """A serialization failure or a deadlock: thrice together, then one by one; what goes on failing is said to have failed."""
+    database.pool("10.0.0.0/24")
+    database.sql("create sequence public.failing")
+    database.sql(
+        "create function public.fail() returns trigger language plpgsql security definer as $$ begin"
+        "  if nextval('public.failing') <= current_setting('test.failures')::integer then"
+        "    raise exception 'try again' using errcode = 'serialization_failure';"
+        "  end if; return new; end $$"
+    )
+    database.sql("create trigger failing before insert on deleg.lessees for each row execute function public.fail()")
+    try:
+        ledger = Ledger(database.dsn("kea_deleg_hook") + f" options='-c test.failures={failures}'", TIMEOUT)
+        ledger.connect()
+        outcomes = ledger.apply([Client.number(n).offer(1, 26) for n in (1, 2)])
+        assert [o.result.value for o in outcomes if isinstance(o, Outcome)] == results
+        assert [o.error for o in outcomes if isinstance(o, OperationFailed)] == ["try again"] * (2 - len(results))
+        ledger.close()
+    finally:
+        database.sql("drop function public.fail() cascade")
+        database.sql("drop sequence public.failing")
+
+
+def test_a_statement_that_takes_too_long(database: Database) -> None:
+    """It is given up by PostgreSQL, the connection is dropped, nothing is committed."""
+    database.pool("10.0.0.0/24")
+    ledger = Ledger(database.dsn("kea_deleg_hook"), 0.2)
+    ledger.connect()
+    with database.connect().transaction() as transaction:
+        transaction.connection.execute("select deleg._own_free_blocks(0)")
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="statement timeout"):
+            ledger.apply([Client.number(1).offer(1, 24)])
+        assert time.monotonic() - started < 5.0
+    assert not ledger.connected
+    assert database.blocks() == {"10.0.0.0/24": "free"}
+
+
+def test_a_statement_is_abandoned_by_another_thread(database: Database) -> None:
+    database.pool("10.0.0.0/24")
+    ledger = database.ledger()
+    with database.connect().transaction() as transaction:
+        transaction.connection.execute("select deleg._own_free_blocks(0)")
+        timer = threading.Timer(0.2, ledger.abandon)
+        timer.start()
+        with pytest.raises(LedgerUnavailable):
+            ledger.apply([Client.number(1).offer(1, 24)])
+        timer.join()
+
+
+def test_a_standby_is_no_ledger(database: Database) -> None:
+    """A server that is read only is not the primary any more: unavailable, rather than an error in each message."""
+    ledger = database.ledger()
+    database.sql("alter role kea_deleg_hook set default_transaction_read_only = on")
+    try:
+        ledger.connect()
+        with pytest.raises(LedgerUnavailable, match="read-only"):
+            ledger.server_seen(1, "x", "x")
+    finally:
+        database.sql("alter role kea_deleg_hook reset default_transaction_read_only")
+
+
+def test_an_error_is_one_line(database: Database) -> None:
+    with pytest.raises(LedgerError) as error:
+        database.ledger().sweep(-1, 0)
+    assert not isinstance(error.value, LedgerUnavailable)
+    assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------ the worker
+
+
+class Setting:
+    """A worker on its thread."""
+
+    def __init__(self, kea: FakeKea, ledger: Ledger) -> None:
+        self.kea = kea
+        journal = KeaJournal(kea)
+        self.own: set[int] = set()
+        self.ledger = ledger
+        self.role = Delegating(
+            ledger, BestFit(24, 1, 30), LedgerViews(), journal, Terms(600, 60, 600, 30, 60), self.own
+        )
+        keeper = Keeper("worker", ledger, 0.25, journal, time.monotonic)
+        self.announced: list[int] = []
+        self.worker = Worker(kea, journal, ledger, keeper, self.role, self.announce, self.own, 16)
+        self.thread = threading.Thread(target=self.worker.run)
+
+    def announce(self, ledger: Ledger, address: int) -> None:
+        ledger.server_seen(address, "one", "0")
+        self.announced.append(address)
+
+    def stop(self) -> None:
+        self.kea.packets.put(None)
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def setting(kea: FakeKea, database: Database) -> Iterator[Setting]:
+    database.pool("10.0.0.0/16")
+    setting = Setting(kea, Ledger(database.dsn("kea_deleg_hook"), TIMEOUT))
+    setting.thread.start()
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    yield setting
+    setting.stop()
+    assert not setting.ledger.connected
+
+
+def test_a_packet_is_answered_and_the_address_announced(kea: FakeKea, setting: Setting, database: Database) -> None:
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    assert setting.announced == [int(SERVER)]
+    assert database.sql("select host(address) from deleg.servers") == [(str(SERVER),)]
+    kea.packets.put([DISCOVER])
+    until(lambda: len(kea.sent) == 2)
+    assert kea.sent[0] == kea.sent[1]
+    assert setting.announced == [int(SERVER)]
+
+
+def test_an_exception_in_the_role_does_not_end_the_worker(
+    kea: FakeKea, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(BestFit, "grant", lambda *_: 1 // 0)
+        kea.packets.put([DISCOVER])
+        until(lambda: kea.counters["exceptions"])
+    (line,) = kea.logged("SUBNET_DELEG_EXCEPTION")
+    assert "Traceback" in line
+    assert "ZeroDivisionError" in line
+    assert kea.sent == []
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    assert setting.thread.is_alive()
+
+
+def test_the_ledger_is_lost_and_comes_back(kea: FakeKea, setting: Setting, database: Database) -> None:
+    """Packets meanwhile are dropped and counted; the same packet is then answered."""
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    database.sql("alter role kea_deleg_hook nologin")
+    try:
+        database.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kea_deleg_hook'")
+        kea.packets.put([DISCOVER, DISCOVER])
+        until(lambda: kea.counters["ledger-down"] == 2)
+        assert not setting.ledger.connected
+        kea.packets.put([DISCOVER])
+        until(lambda: kea.counters["ledger-down"] == 3)
+        until(lambda: len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 2)  # lost, then: may not log in
+        time.sleep(0.6)
+        assert len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 2
+    finally:
+        database.sql("alter role kea_deleg_hook login")
+    until(lambda: len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 2)  # though nobody asks
+    kea.packets.put([DISCOVER])
+    until(lambda: len(kea.sent) == 2)
+    assert kea.sent[0] == kea.sent[1]
+    assert kea.counters["exceptions"] == 0
+
+
+def test_the_ledger_is_not_there_at_the_start(kea: FakeKea, tmp_path: Path) -> None:
+    setting = Setting(kea, Ledger(f"host={tmp_path}", TIMEOUT))
+    setting.thread.start()
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.counters["ledger-down"] == 1)
+    setting.stop()
+    assert kea.sent == []
+    assert kea.logged("SUBNET_DELEG_LEDGER_DOWN")
+
+
+def test_an_address_that_cant_be_announced(kea: FakeKea, setting: Setting, database: Database) -> None:
+    """The ledger refuses; the packets are dropped, counted and logged, and it is tried again."""
+    database.sql("alter table deleg.servers add constraint odd check (name <> 'one')")
+    try:
+        kea.packets.put([DISCOVER])
+        until(lambda: kea.counters["conflicts"] == 1)
+    finally:
+        database.sql("alter table deleg.servers drop constraint odd")
+    assert kea.logged("SUBNET_DELEG_OPERATION_FAILED")
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    assert setting.announced == [int(SERVER)]
+
+
+# ------------------------------------------------------------------------------------------------ the timers
+
+
+def test_tasks_run_at_their_intervals_whatever_they_raise(kea: FakeKea, database: Database) -> None:
+    runs = {"good": 0, "bad": 0, "refused": 0, "slow": 0}
+
+    def good(_: Ledger) -> None:
+        runs["good"] += 1
+
+    def bad(_: Ledger) -> None:
+        runs["bad"] += 1
+        raise ZeroDivisionError
+
+    def refused(ledger: Ledger) -> None:
+        runs["refused"] += 1
+        ledger.sweep(-1, 0)
+
+    def slow(_: Ledger) -> None:
+        runs["slow"] += 1
+
+    journal, ledger = KeaJournal(kea), Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
+    keeper = Keeper("timers", ledger, 1.0, journal, time.monotonic)
+    tasks = [Task("good", 0.05, good), Task("bad", 0.05, bad), Task("refused", 0.05, refused), Task("slow", 600, slow)]
+    timers = Timers(tasks, ledger, keeper, journal, time.monotonic)
+    thread = threading.Thread(target=timers.run)
+    thread.start()
+    until(lambda: runs["good"] >= 4)
+    timers.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not ledger.connected
+    assert min(runs["bad"], runs["refused"]) >= 3
+    assert runs["slow"] == 1
+    assert kea.counters["exceptions"] == runs["bad"]
+    assert "ZeroDivisionError" in kea.logged("SUBNET_DELEG_EXCEPTION")[0]
+    assert kea.logged("SUBNET_DELEG_TIMER_FAILED")[0].startswith("refused: ")
+
+
+def test_tasks_that_need_no_ledger_run_without(kea: FakeKea, tmp_path: Path) -> None:
+    runs: list[str] = []
+    journal, ledger = KeaJournal(kea), Ledger(f"host={tmp_path}", TIMEOUT)
+    keeper = Keeper("timers", ledger, 0.25, journal, time.monotonic)
+    tasks = [
+        Task("with", 0.01, lambda _: runs.append("with")),
+        Task("without", 0.01, lambda _: runs.append("without"), needs_ledger=False),
+    ]
+    timers = Timers(tasks, ledger, keeper, journal, time.monotonic)
+    thread = threading.Thread(target=timers.run)
+    thread.start()
+    until(lambda: len(runs) >= 3)
+    timers.stop()
+    thread.join(10)
+    assert set(runs) == {"without"}
+
+
+def test_a_task_that_loses_the_ledger(kea: FakeKea, database: Database) -> None:
+    seen: list[int] = []
+
+    def look(ledger: Ledger) -> None:
+        seen.append(len(ledger.free_by_length()))
+
+    journal, ledger = KeaJournal(kea), Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
+    timers = Timers(
+        [Task("look", 0.05, look)],
+        ledger,
+        Keeper("timers", ledger, 0.25, journal, time.monotonic),
+        journal,
+        time.monotonic,
+    )
+    thread = threading.Thread(target=timers.run)
+    thread.start()
+    until(lambda: seen)
+    database.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kea_deleg_hook'")
+    until(lambda: len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 2)
+    before = len(seen)
+    until(lambda: len(seen) > before)
+    timers.stop()
+    thread.join(10)
+    assert kea.counters["exceptions"] == 0
+
+
+# ------------------------------------------------------------------------------------------------ views, operations
+
+
+def test_the_views(database: Database) -> None:
+    database.pool("10.0.0.0/22")
+    ledger, views = database.ledger(), LedgerViews()
+    first, second = Client.number(1), Client.number(2)
+    lease(ledger, first, 1, 24)
+    lease(ledger, second, 1, 25)
+    do(ledger, first.renew("10.0.0.0/24", usage=(100, 70, 1)), second.renew("10.0.1.0/25", usage=(30, None, None)))
+    assert views.view(0) == View()
+    views.read(ledger)
+    assert views.view(0) == View(Holding(384, 100), {25: 1, 23: 1})
+    assert views.view(7) == View()
+    assert views.holding(0, first.identity) == Holding(256, 70)
+    assert views.holding(0, second.identity) == Holding(128, 30)
+    assert views.holding(0, b"nobody") == Holding()
+
+
+def test_an_operation_the_ledger_does_not_know(database: Database) -> None:
+    ledger = database.ledger()
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="unknown op"):
+        ledger._apply([Operation(0, b"x", 1)])
+
+
+# ------------------------------------------------------------------------------------------------ the service
+
+
+@pytest.fixture
+def running(kea: FakeKea, database: Database) -> Iterator[Database]:
+    database.pool("10.0.0.0/16")
+    parameters = {
+        "dsn": database.dsn("kea_deleg_hook"),
+        "server-name": "one",
+        "offer-time": 1,
+        "quarantine-time": 0,
+        "sweep-interval": 0.1,
+        "view-interval": 0.1,
+    }
+    assert service.configure(json.dumps(parameters)) is None
+    service.start(kea)
+    yield database
+    assert service.stop(10.0)
+
+
+def test_the_service_serves_sweeps_and_stops(kea: FakeKea, running: Database) -> None:
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    offer = decode(kea.sent[0].data)
+    kea.packets.put([inbound(message(Type.REQUEST, information(*offer.allocation.blocks), server=SERVER))])
+    until(lambda: len(kea.sent) == 2)
+    assert decode(kea.sent[1].data).type is Type.ACK
+    kea.packets.put([inbound(message(Type.RELEASE, information(*offer.allocation.blocks), server=SERVER))])
+    until(lambda: running.blocks() == {"10.0.0.0/16": "free"})
+    until(lambda: kea.status and json.loads(kea.status)["server-identifiers"] == [str(SERVER)])
+    status = json.loads(kea.status)
+    assert (status["server-name"], status["ledger-connected"], status["timers-connected"]) == ("one", True, True)
+    kea.packets.put(None)
+    assert service.stop(10.0)
+    assert kea.logged("SUBNET_DELEG_STOPPED")
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("deleg-")] == []
+
+
+def test_stopping_while_postgresql_holds_a_statement(kea: FakeKea, running: Database) -> None:
+    """unload() must not wait for a lock in the ledger: the statement is cancelled, within the time given."""
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    connection = running.connect()
+    with connection.transaction():
+        connection.execute("select deleg._own_free_blocks(0)")
+        kea.packets.put([DISCOVER])
+        until(lambda: running.sql("select pid from pg_stat_activity where wait_event_type = 'Lock'"))
+        kea.packets.put(None)
+        started = time.monotonic()
+        assert service.stop(2.0)
+        assert time.monotonic() - started < 2.5
+    assert kea.sent == []
+    assert running.blocks() == {"10.0.0.0/16": "free"}
+
+
+def test_stop_without_start() -> None:
+    assert service.stop(0.1)
+
+
+def test_every_identifier_that_is_logged_is_declared() -> None:
+    package = Path(service.__file__).parents[1]
+    used = {
+        name for path in package.rglob("*.py") for name in re.findall(r'"(SUBNET_DELEG_[A-Z_]+)"', path.read_text())
+    }
+    declared_in_hook = set(re.findall(r"SUBNET_DELEG_[A-Z_]+", (package.parent / "hook/messages.def").read_text()))
+    assert used <= MESSAGES.keys() | declared_in_hook
+    assert MESSAGES.keys() <= used
+    assert all(text.endswith(".") for text in MESSAGES.values())
+    assert Severity.DEBUG < Severity.INFO < Severity.WARN < Severity.ERROR < Severity.FATAL
