@@ -598,7 +598,10 @@ declare
     v_block deleg.blocks;
     v_origin deleg.origins;
     v_deprecate boolean;
-    v_mixed boolean := exists (select from jsonb_array_elements(p_op -> 'blocks') as e where e ->> 1 <> 'refuse');
+    v_mixed boolean := exists (
+        select from jsonb_array_elements(p_op -> 'blocks') as e
+          join deleg.blocks b on b.space = p_space and b.prefix = (e ->> 0)::cidr
+         where e ->> 1 <> 'refuse' and b.lessee = v_lessee and b.state in ('leased', 'reserved'));
     v_lease bigint;
     v_least bigint := null;
     v_renewed cidr[] := '{}';

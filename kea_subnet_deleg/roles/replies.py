@@ -86,7 +86,7 @@ class Replies:
             t1=t1,
             t2=t2,
             extra_options=extra,
-            vss=VssUse.UNSUPPORTED if message.vss is None else VssUse.USED,
+            vss=_vss_use(message),
         )
         # A NAK too: RFC 2131 section 4.1 broadcasts those because the client's address may be wrong. It is not in question here.
         address, port = destination(message, packet.source, packet.source_port)
@@ -119,10 +119,19 @@ class Replies:
         return SubnetAllocation(information=tuple(information), suggested_lease_time=suggested)
 
 
+def _vss_use(message: Message) -> VssUse:
+    """Return what the reply says of a VPN: whoever is answered is answered from the one it named (RFC 6607 section 7)."""
+    return VssUse.UNSUPPORTED if message.vss is None else VssUse.USED
+
+
 def blocks_that_fit(message: Message) -> int:
     """Return how many blocks a reply to `message` can carry, at least one."""
     # Flags octet, Suggested-Lease-Time, and room for option 90 where it may be needed.
     authenticated = Option.AUTHENTICATION in message.options or can_use_nonce(message)
-    octets = allocation_room(message, extra_options=_AUTHENTICATION_ROOM if authenticated else None) - 1 - 6
+    octets = (
+        allocation_room(message, extra_options=_AUTHENTICATION_ROOM if authenticated else None, vss=_vss_use(message))
+        - 1
+        - 6
+    )
     whole, rest = divmod(octets, _SUBOPTION_HEADER + BLOCKS_PER_SUBOPTION * _BLOCK_SIZE)
     return max(1, whole * BLOCKS_PER_SUBOPTION + max(0, rest - _SUBOPTION_HEADER) // _BLOCK_SIZE)

@@ -295,8 +295,8 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "count-leases": Parameter(
         "boolean",
         False,
-        "Count the host leases that Kea commits (`leases-committed` in `subnet-deleg-status`). Kea calls the hook for it at every host's "
-        "exchange, and prepares to park each; of all that the hook costs ordinary DHCP, that would be the most.",
+        "Count the host leases that Kea commits (`leases-committed` in `subnet-deleg-status`). Kea calls the hook for it at each "
+        "exchange with a host, and prepares to park each; of all that the hook costs ordinary DHCP, that would be the most.",
     ),
     "python-path": Parameter(
         "string",
