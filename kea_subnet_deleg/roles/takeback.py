@@ -7,7 +7,7 @@ What becomes of such a renewal is decided like any other's: deprecated, refused,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,8 @@ class Takeback:
     ----------
     own : mapping
         The server identifiers of this server (host-order integers), each with the index of the interface it is heard on.
+    clock : callable
+        Monotonic seconds.
     """
 
     def __init__(
@@ -52,18 +54,21 @@ class Takeback:
         authenticator: Authenticator,
         journal: Journal,
         own: Mapping[int, int],
+        clock: Callable[[], float],
     ) -> None:
         self._terms = terms
         self._shortages = shortages
         self._authenticator = authenticator
         self._journal = journal
         self._own = own
+        self._clock = clock
+        self._looked: dict[tuple[int, ...], float] = {}
 
     def turn(self, ledger: Ledger) -> list[Outbound]:
         """Choose whom to ask for what is short, and return the FORCERENEWs that are due. Raises LedgerUnavailable, LedgerError."""
         terms = self._terms
         for shortage in self._shortages.take():
-            if terms.on_shortage:
+            if terms.on_shortage and self._is_time(shortage.pools):
                 chosen = ledger.takeback_least_used(
                     shortage.space, shortage.pools, shortage.addresses, AT_ONCE, terms.grace
                 )
@@ -79,6 +84,14 @@ class Takeback:
             own, self._authenticator.clients, terms.unauthenticated, AT_ONCE, terms.attempts, terms.delay
         )
         return [self._message(order, own) for order in due]
+
+    def _is_time(self, pools: tuple[int, ...]) -> bool:
+        """Whether to look for little used leases: not again before those chosen last could answer, for it means reading all leases."""
+        now = self._clock()
+        if now - self._looked.get(pools, -self._terms.delay) < self._terms.delay:
+            return False
+        self._looked[pools] = now
+        return True
 
     def _message(self, order: ForceRenew, own: Mapping[int, int]) -> Outbound:
         """Return the FORCERENEW, from the server that the lease is from if that is us, else from the first address we have."""

@@ -38,8 +38,8 @@ SWEEPS_AT_ONCE: Final = 20
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
 VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
-ANNOUNCE_INTERVAL: Final = 60.0
-"""Seconds between two updates of this server's last_seen in the ledger."""
+ANNOUNCE_INTERVAL: Final = 20.0
+"""Seconds between two updates of this server's last_seen in the ledger; after a minute without, others speak for it."""
 
 
 class _Service:
@@ -68,6 +68,7 @@ class _Service:
             self._authenticator,
             self._journal,
             self._own,
+            time.monotonic,
         )
         self._timers = Timers(
             [
