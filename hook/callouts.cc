@@ -2,21 +2,26 @@
 // What Kea calls. Each function filters, copies, queues and returns; none takes Python's GIL but load, unload and the
 // start, which run in Kea's main thread while it configures itself.
 //
-// Where a delegation packet is taken. The main door is pkt4_receive, behind Kea's own checks, classification and the
-// other hooks. But between buffer4_receive and pkt4_receive Kea drops packets that are ours: FORCERENEW and all that a
-// server sends, a REQUEST that chose another server (which tells us to take our offer back), broadcasts on a link
-// without a subnet, and packets in which another option can't be read. To repeat Kea's checks here would mean to follow
-// them through every version, and they depend on classes, subnets and options that are not known yet in
-// buffer4_receive. So buffer4_receive puts a Parcel, a copy of the packet, into the context that Kea keeps per packet.
-// pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is destroyed by Kea, its
-// parcel with it, and the destructor queues the copy. That catches exactly what would have been lost. A packet without
-// option 220 costs one look at its bytes in each of the two.
+// Where a delegation packet is taken. Between buffer4_receive and pkt4_receive Kea drops packets that are ours:
+// FORCERENEW and all that a server sends, a REQUEST that chose another server (which tells us to take our offer back),
+// broadcasts on a link without a subnet, and packets in which another option can't be read. So buffer4_receive can't be
+// done without, and it is enough by itself where nobody else has a say in what Kea takes: there it takes the packet and
+// ends Kea's handling. Each callout costs every packet of ordinary DHCP some thousand instructions before it has done
+// anything, and pkt4_receive beside it would only cost the same once more.
+//
+// Where other hooks are loaded, or an operator has Kea ignore clients by the class DROP (parameter respect-drops), the
+// packet is taken behind Kea's own checks, in pkt4_receive. To repeat those checks for the packets named above would
+// mean to follow them through every version, and they depend on classes, subnets and options that are not known yet in
+// buffer4_receive. So buffer4_receive then puts a Parcel, a copy of the packet, into the context that Kea keeps per
+// packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is destroyed by
+// Kea, its parcel with it, and the destructor queues the copy. That catches exactly what would have been lost.
 #include <asiolink/io_address.h>
 #include <cc/command_interpreter.h>
 #include <dhcp/iface_mgr.h>
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/lease.h>
 #include <hooks/hooks.h>
+#include <hooks/hooks_manager.h>
 #include <process/daemon.h>
 
 #include <algorithm>
@@ -156,13 +161,43 @@ int leasesCommitted(CalloutHandle& handle) {
     return 0;
 }
 
-/// leases4_committed is called for every packet that Kea answers, and has Kea prepare to park each of them: more than
-/// all else that the hook costs ordinary DHCP. So it is registered only where somebody wants it (parameter
-/// count-leases), and not as one of the standard callouts, which Kea would call in any case.
-void registerLeasesCommitted(isc::hooks::LibraryHandle& handle) {
-    const auto parameters = handle.getParameters();
-    const auto wanted = parameters && parameters->getType() == Element::map ? parameters->get("count-leases") : nullptr;
-    if (wanted && wanted->getType() == Element::boolean && wanted->boolValue()) {
+/// Whether packets are taken in pkt4_receive, behind Kea's checks. Set by load(), while no packet is under way.
+bool behind_checks = false;
+
+int takeBehindChecks(CalloutHandle& handle) {
+    Pkt4Ptr query;
+    handle.getArgument("query4", query);
+    if (!isOurs(query)) {
+        return 0;
+    }
+    const ParcelPtr parcel = parcelIn(handle, query);
+    // The class DROP is how an operator has Kea ignore a client; Kea looks at it after this callout.
+    if (droppedAlready(handle) || query->inClass("DROP")) {
+        parcel->discard();
+        return 0;
+    }
+    parcel->deliver();
+    handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
+    return 0;
+}
+
+/// The value of a boolean parameter, or `otherwise` where it is not given.
+bool flag(const isc::hooks::LibraryHandle& handle, const std::string& name, bool otherwise) {
+    const auto parameters = const_cast<isc::hooks::LibraryHandle&>(handle).getParameters();
+    const auto value = parameters && parameters->getType() == Element::map ? parameters->get(name) : nullptr;
+    return value && value->getType() == Element::boolean ? value->boolValue() : otherwise;
+}
+
+/// The callouts that are not Kea's standard ones because they are not always wanted. leases4_committed is called for
+/// every packet that Kea answers, and has Kea prepare to park each: more than all else that the hook can cost ordinary
+/// DHCP.
+void registerOnDemand(isc::hooks::LibraryHandle& handle) {
+    const bool others = isc::hooks::HooksManager::getLibraryNames().size() > 1;
+    behind_checks = flag(handle, "respect-drops", others);
+    if (behind_checks) {
+        handle.registerCallout("pkt4_receive", takeBehindChecks);
+    }
+    if (flag(handle, "count-leases", false)) {
         handle.registerCallout("leases4_committed", leasesCommitted);
     }
 }
@@ -192,7 +227,7 @@ int load(isc::hooks::LibraryHandle& handle) {
         return 1;
     }
     handle.registerCommandCallout("subnet-deleg-status", statusCommand);
-    registerLeasesCommitted(handle);
+    registerOnDemand(handle);
     return 0;
 }
 
@@ -209,26 +244,16 @@ int dhcp4_srv_configured(CalloutHandle&) {
 int buffer4_receive(CalloutHandle& handle) {
     Pkt4Ptr query;
     handle.getArgument("query4", query);
-    if (isOurs(query) && handle.getStatus() != CalloutHandle::NEXT_STEP_DROP) {
-        handle.setContext(ParcelName, parcelOf(query));
-    }
-    return 0;
-}
-
-int pkt4_receive(CalloutHandle& handle) {
-    Pkt4Ptr query;
-    handle.getArgument("query4", query);
-    if (!isOurs(query)) {
+    if (!isOurs(query) || handle.getStatus() == CalloutHandle::NEXT_STEP_DROP) {
         return 0;
     }
-    const ParcelPtr parcel = parcelIn(handle, query);
-    // The class DROP is how an operator has Kea ignore a client; Kea looks at it after this callout.
-    if (droppedAlready(handle) || query->inClass("DROP")) {
-        parcel->discard();
-        return 0;
+    const ParcelPtr parcel = parcelOf(query);
+    if (behind_checks) {
+        handle.setContext(ParcelName, parcel);
+    } else {
+        parcel->deliver();
+        handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
     }
-    parcel->deliver();
-    handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
     return 0;
 }
 

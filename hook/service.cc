@@ -26,7 +26,9 @@ constexpr double StopPatience = 5.0;
 int64_t queue_size = DefaultQueueSize;
 uint32_t generation = 0;
 bool configured = false;
-bool started = false;
+bool posted = false;   // the start waits for the main loop's next turn, or has been made
+bool started = false;  // Python's service was started
+bool ran = false;      // in this process, before the last load
 
 isc::data::ConstElementPtr parameter(const isc::data::ConstElementPtr& parameters, const std::string& name,
                                      isc::data::Element::types type) {
@@ -86,14 +88,18 @@ bool configureService(const isc::data::ConstElementPtr& parameters) {
     configured = verdict == 1;
     if (configured) {
         LOG_INFO(logger, SUBNET_DELEG_LOADED).arg(SUBNET_DELEG_VERSION);
+        if (ran) {
+            startService();  // Kea 2.2's libreload loads hooks without configuring the server again
+        }
     }
     return configured;
 }
 
 void startService() {
-    if (started) {
+    if (posted) {
         return;  // Kea was configured without loading the hooks again
     }
+    posted = ran = true;
     hook().queue.open(++generation, static_cast<size_t>(queue_size));
     hook().main_thread.attach();
     hook().main_thread.post(startPython);
@@ -108,6 +114,7 @@ void stopService() {
         }
         started = false;
     }
+    posted = false;
     flushReplies();  // what the last batch answered
     hook().main_thread.detach();
     hook().setServiceStatus({});

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Only `up`'s JSON object goes to standard output.
     """
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         if options.action == "up":

@@ -198,7 +198,9 @@ class Demo:
 def main() -> int:
     """Run the demonstration; return the exit code."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts what it puts into the background with that ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     Lab.sweep()
     started = time.monotonic()
     try:

@@ -298,6 +298,12 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "Count the host leases that Kea commits (`leases-committed` in `subnet-deleg-status`). Kea calls the hook for it at each "
         "exchange with a host, and prepares to park each; of all that the hook costs ordinary DHCP, that would be the most.",
     ),
+    "respect-drops": Parameter(
+        "boolean",
+        None,
+        "Take packets about subnets only after Kea's own checks, so that what other hooks drop, and whom the class DROP is for, is "
+        "left alone. Costs each packet of ordinary DHCP a little. Default: true where other hooks are loaded.",
+    ),
     "python-path": Parameter(
         "string",
         None,
@@ -346,6 +352,7 @@ class Settings:
     sweep_interval: float
     view_interval: float
     count_leases: bool
+    respect_drops: bool | None
     python_path: str | None
 
     @classmethod

@@ -92,7 +92,7 @@ def test_configuration_set_and_tested_under_load(threaded: Site) -> None:
     [
         ("lease-time", -5, "an integer from 1 to 4294967295"),
         ("offer-time", "soon", "an integer from 1 to 3600"),
-        ("policy", "generous", '"best-fit"'),
+        ("policy", "generous", "one of best-fit, proportional"),
         ("no-such-thing", 1, "allowed are batch-size, "),
     ],
 )
