@@ -4,12 +4,14 @@
 #include "bridge.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <utility>
 
 #include "counters.h"
 #include "hook_state.h"
+#include "kea_ops.h"
 
 namespace subnet_deleg {
 
@@ -33,14 +35,17 @@ Hook& hook() {
 using namespace subnet_deleg;
 
 int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_t* data, size_t size, double timeout) {
+    static std::atomic<unsigned> idle{0};  // timeouts in a row; one thread calls this at a time
     std::vector<InboundPacket> taken;
     const std::chrono::duration<double> patience(std::clamp(timeout, 0.0, 3600.0));
     switch (hook().queue.take(generation, static_cast<size_t>(std::max(limit, 0)), size, patience, taken)) {
         case Taken::Over:
             return -1;
         case Taken::Timeout:
+            restWhenIdle(++idle);
             return 0;
         case Taken::Packets:
+            idle = 0;
             break;
     }
     uint32_t offset = 0;

@@ -63,6 +63,7 @@ class Parcel {
         }
         open_ = false;
         try {
+            hook().main_thread.watch();  // there will be an answer to send
             const Pushed pushed = hook().queue.push(std::move(packet_));
             if (pushed != Pushed::Closed) {
                 count(pushed == Pushed::Queued ? Counter::Received : Counter::QueueFull);

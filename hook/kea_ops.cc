@@ -34,6 +34,8 @@ constexpr size_t EthernetLength = 6;
 
 // Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is
 // bounded too as long as the main thread lives; the limit is for when it doesn't.
+// Timeouts in a row, of a second each, after which nobody is expected to post soon.
+constexpr unsigned IdleTimeouts = 2;
 constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;
@@ -104,6 +106,12 @@ void flushReplies() {
     }
     for (const OutboundReply& reply : replies) {
         transmitOrCount(reply);
+    }
+}
+
+void restWhenIdle(unsigned timeouts) {
+    if (timeouts == IdleTimeouts && !isc::util::MultiThreadingMgr::instance().getMode()) {
+        hook().main_thread.post([] { hook().main_thread.unwatch(); });
     }
 }
 

@@ -23,6 +23,11 @@ void transmit(const OutboundReply& reply);
 /// Send all replies that wait. Main thread only. Those that fail are counted and logged.
 void flushReplies();
 
+/// Let Kea's select() not look for our posts while Python waits for packets the `timeouts`-th time in a row: nothing is
+/// under way then that would be posted soon. With multi-threading on it looks all the time, because there a packet
+/// of ours is taken by another thread while the main thread is in select() already.
+void restWhenIdle(unsigned timeouts);
+
 }  // namespace subnet_deleg
 
 #endif  // SUBNET_DELEG_KEA_OPS_H

@@ -24,14 +24,38 @@ void MainThread::attach() {
     if (event_ < 0) {
         isc_throw(isc::Unexpected, "no eventfd: " << std::strerror(errno));
     }
-    isc::dhcp::IfaceMgr::instance().addExternalSocket(event_, [this](int) { runPosted(); });
+    watchLocked();
+}
+
+void MainThread::watch() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    watchLocked();
+}
+
+void MainThread::watchLocked() {
+    if (event_ >= 0 && !watched_) {
+        // Takes a lock of its own, in all versions of Kea, and is read afresh before each select().
+        isc::dhcp::IfaceMgr::instance().addExternalSocket(event_, [this](int) { runPosted(); });
+        watched_ = true;
+    }
+}
+
+void MainThread::unwatch() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (event_ >= 0 && watched_ && actions_.empty()) {
+        isc::dhcp::IfaceMgr::instance().deleteExternalSocket(event_);
+        watched_ = false;
+    }
 }
 
 void MainThread::detach() {
     std::lock_guard<std::mutex> lock(mutex_);
     actions_.clear();
     if (event_ >= 0) {
-        isc::dhcp::IfaceMgr::instance().deleteExternalSocket(event_);
+        if (watched_) {
+            isc::dhcp::IfaceMgr::instance().deleteExternalSocket(event_);
+            watched_ = false;
+        }
         close(event_);
         event_ = -1;
     }
@@ -44,6 +68,7 @@ bool MainThread::post(Action action) {
     }
     actions_.push_back(std::move(action));
     eventfd_write(event_, 1);  // can fail only where 2^64 actions wait
+    watchLocked();
     return true;
 }
 

@@ -26,16 +26,26 @@ class MainThread {
     /// Forget what was posted and take no more. Main thread only.
     void detach();
 
+    /// Have select() look for posted actions again. Any thread; takes effect at the main thread's next select().
+    void watch();
+
+    /// Have select() not look for them, until `watch` or `post` is called: one descriptor less to look at for each
+    /// packet of ordinary DHCP, which is noticeable. Main thread only.
+    void unwatch();
+
     /// Have an action run by the main thread, after those posted before. Any thread. An exception of it is logged.
+    /// Where nobody watches, that may take until the next packet, a second at most.
     /// @return false when detached: the action will not run
     bool post(Action action);
 
   private:
     void runPosted();
+    void watchLocked();
 
     std::mutex mutex_;
     std::vector<Action> actions_;
     int event_ = -1;
+    bool watched_ = false;  // among the external sockets of Kea's select()
 };
 
 }  // namespace subnet_deleg

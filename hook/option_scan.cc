@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "option_scan.h"
 
+#include <cstring>
+
 namespace subnet_deleg {
 namespace {
 
@@ -49,6 +51,10 @@ bool fieldCarries(const uint8_t* at, const uint8_t* end, uint8_t& overload) {
 bool carriesSubnetAllocation(const uint8_t* message, size_t length) {
     if (length <= OptionsOffset || message[CookieOffset] != 99 || message[CookieOffset + 1] != 130 ||
         message[CookieOffset + 2] != 83 || message[CookieOffset + 3] != 99) {
+        return false;
+    }
+    // Most packets of ordinary DHCP have no such octet at all, and are done with here.
+    if (!std::memchr(message + SnameOffset, SubnetAllocation, length - SnameOffset)) {
         return false;
     }
     uint8_t overload = 0;
