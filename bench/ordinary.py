@@ -10,8 +10,8 @@ from bench.figure import Figure, Plan, Run
 from bench.rig import PLAIN, SERVER, Pair
 from bench.usage import cpu_seconds
 
-PLAN = Plan(runs=5, warmup=1.0, window=6.0)
-RATE = 300.0  # exchanges/s: a tenth of what kea-dhcp4 can do here
+PLAN = Plan(runs=7, warmup=1.0, window=6.0)
+RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
 SLICE = (
     1.0  # seconds that one server is loaded before it is the other's turn: what else happens on the machine meets both
 )

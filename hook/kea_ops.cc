@@ -34,8 +34,8 @@ constexpr size_t EthernetLength = 6;
 
 // Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is
 // bounded too as long as the main thread lives; the limit is for when it doesn't.
-// Timeouts in a row, of a second each, after which nobody is expected to post soon.
-constexpr unsigned IdleTimeouts = 2;
+// The timeout in a row, of some seconds, at which nobody is expected to post soon.
+constexpr unsigned IdleTimeouts = 1;
 constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;

@@ -342,6 +342,23 @@ def config_schema() -> None:
     print_json(json_schema())
 
 
+@config.command("check")
+def config_check(
+    file: Annotated[Path, typer.Argument(help="A kea-dhcp4.conf.", metavar="FILE")], as_json: Json = False
+) -> None:
+    """Check the hook's parameters in a configuration of Kea, which `kea-dhcp4 -t` does not; exit status 1 if they are refused."""
+    from kea_subnet_deleg.cli.kea_conf import BadConfiguration, check
+
+    try:
+        settings = check(file)
+    except BadConfiguration as error:
+        _fail(f"{file}: {error}")
+    if as_json:
+        print_json({"file": str(file), "good": True, "policy": settings.policy})
+    else:
+        sys.stdout.write(f"{file}: the parameters of libdhcp_subnet_deleg.so are good\n")
+
+
 @config.command("stanza")
 def config_stanza(
     dsn: Annotated[str, typer.Option(help="PostgreSQL connection string for the server.")],

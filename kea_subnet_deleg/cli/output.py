@@ -41,6 +41,8 @@ def _cell(value: object) -> str:
             return "never" if value == datetime.max else f"{value:%Y-%m-%d %H:%M:%S%z}"
         case dict():
             return ", ".join(f"{n} x {what}" for what, n in value.items())
+        case list():
+            return ", ".join(map(str, value))
         case _:
             return str(_plain(value))
 

@@ -61,7 +61,12 @@ class Directory:
         networks = [(s.network, s.space) for s in self.selectors if s.network is not None]
         put(self, "_by_network", tuple(sorted(networks, key=lambda pair: -pair[0].prefixlen)))
         spaces = {pool.space for pool in self.pools}
-        put(self, "_by_space", {space: tuple(p for p in self.pools if p.space == space) for space in spaces})
+        # Without those that have no address space, as the first one of a new ledger: their terms would decide on what others give.
+        put(
+            self,
+            "_by_space",
+            {space: tuple(p for p in self.pools if p.space == space and p.origins) for space in spaces},
+        )
         put(
             self,
             "_by_origin",

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from kea_subnet_deleg import __version__
-from kea_subnet_deleg.ledger import Ledger
+from kea_subnet_deleg.ledger import Directory, Ledger
 from kea_subnet_deleg.policy import Limits, Thresholds
 from kea_subnet_deleg.roles.admission import RateLimit
 from kea_subnet_deleg.roles.authentication import Authenticator
@@ -51,7 +51,7 @@ class _Service:
         self._journal = KeaJournal(kea)
         self._name = settings.server_name or socket.gethostname()
         self._own: dict[int, int] = {}
-        self._views = LedgerViews()
+        self._views = LedgerViews(wanted=self._figures_wanted)
         self._worker_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
@@ -168,6 +168,10 @@ class _Service:
             self._journal.debug(
                 "SUBNET_DELEG_SWEPT", ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)
             )
+
+    def _figures_wanted(self, directory: Directory) -> bool:
+        """Whether some policy in use decides by figures: best-fit does not."""
+        return any((pool.policy or self._settings.policy) != "best-fit" for pool in directory.pools)
 
     def _view(self, ledger: Ledger) -> None:
         self._views.read(ledger)

@@ -287,7 +287,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         300,
     ),
     "sweep-interval": Parameter(
-        "number", 1.0, "Seconds between two looks for offers, leases and quarantines that ended.", 0.1, 3600
+        "number",
+        2.0,
+        "Seconds between two looks for offers, leases and quarantines that ended, and for FORCERENEWs.",
+        0.1,
+        3600,
     ),
     "view-interval": Parameter(
         "number", 5.0, "Seconds between two readings of the totals that policies decide by.", 0.1, 3600

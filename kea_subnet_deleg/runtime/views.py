@@ -49,9 +49,20 @@ class _Snapshot:
 
 
 class LedgerViews:
-    """Implements roles.delegating.Views. Read by the worker while the timers replace it whole."""
+    """Implements roles.delegating.Views. Read by the worker while the timers replace it whole.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    Parameters
+    ----------
+    wanted : callable
+        Whether anybody decides by figures, with these pools; where not, they are not read, which costs less.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self, wanted: Callable[[Directory], bool] = lambda _: True, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._wanted = wanted
         self._clock = clock
         self._snapshot = _Snapshot(Directory(), {}, {}, {}, {})
         self._as_of: float | None = None
@@ -74,14 +85,14 @@ class LedgerViews:
         """Return what was last read about a lessee."""
         return self._snapshot.holdings.get((space, identity), _NOTHING)
 
-    def read_directory(self, ledger: Ledger) -> None:
-        """Read spaces, pools and servers anew, and leave the rest. Raises LedgerUnavailable, LedgerError."""
-        old = self._snapshot
-        self._snapshot = _Snapshot(ledger.directory(), old.holdings, old._everyone, old._lessees, old._free)
-
     def read(self, ledger: Ledger) -> None:
-        """Read all anew. Raises LedgerUnavailable, LedgerError."""
+        """Read all anew: the figures only where a policy looks at them. Raises LedgerUnavailable, LedgerError."""
         began = self._clock()
+        directory = ledger.directory()
+        if not self._wanted(directory):
+            self._snapshot = _Snapshot(directory, {}, {}, {}, {})
+            self._as_of = began
+            return
         holdings: dict[tuple[int, bytes], Holding] = {}
         held: dict[int, int] = defaultdict(int)
         used: dict[int, int] = defaultdict(int)
@@ -95,5 +106,5 @@ class LedgerViews:
         for _, pool, prefix_length, blocks in ledger.free_by_length():
             free[pool][prefix_length] = blocks
         everyone = {space: Holding(held[space], used[space]) for space in held}
-        self._snapshot = _Snapshot(ledger.directory(), holdings, everyone, lessees, free)
+        self._snapshot = _Snapshot(directory, holdings, everyone, lessees, free)
         self._as_of = began

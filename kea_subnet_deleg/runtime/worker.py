@@ -17,7 +17,7 @@ from kea_subnet_deleg.runtime.bridge import Kea
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 
-IDLE_WAIT: Final = 1.0
+IDLE_WAIT: Final = 2.0
 """Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
 
 

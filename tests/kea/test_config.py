@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What operators copy, on the Kea and the PostgreSQL that are installed: the files of kea-config/, the checks of docs/install.md, and
+"""What operators copy, on the Kea and the PostgreSQL that are installed: the files of kea-config/, the check of docs/install.md, and
 the columns and queries of docs/report.md."""
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from pathlib import Path
 import pytest
 
 from ci.labs.server import HOOK, PROGRAM, hook_directory
+from tests.client.rfc6656 import Client, Patience
+from tests.kea.conftest import MakeSite
+from tests.kea.ledger import figures, identity_of, with_parameters
 from tests.kea.site import Site
 
 ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.prefix) / "bin" / "kea-subnet-deleg"
 FILES = [*sorted((ROOT / "kea-config").glob("*.conf")), ROOT / "kea-config" / "stanza.json"]
 DSN = "host=/nonexistent dbname=deleg user=kea_deleg_hook"
 PATIENCE = 60.0  # seconds for kea-dhcp4 to check a configuration: it starts Python where it loads hooks
@@ -50,6 +54,9 @@ BAD = {
         'allow[0]: network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'
     ),
     '"allow": [{"port": 1}]': "must be a map with keys among client-id, network, circuit-id, remote-id",
+    '"max-addresses-per-lessee": 3': "max-addresses-per-lessee: 3: must be an integer from 4 to 4294967295",
+    '"takeback-attempts": 0': "takeback-attempts: 0: must be an integer from 1 to 20",
+    '"allow": "everybody"': 'allow: "everybody": must be a list of maps',
     '"hierarchical": "sometimes"': 'hierarchical: "sometimes": must be one of "as-asked", "always", "never"',
     '"scarce-below": 0.9': "scarce-below: 0.9: must not be more than ample-above, which is 0.5",
     '"t1-percent": 0.9, "t2-percent": 0.5': "t2-percent: 0.5: must not be less than t1-percent, which is 0.9",
@@ -114,7 +121,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     tmp_path.chmod(0o750)
-    hook_directory(tmp_path / "hooks", [str(Path(sys.prefix) / "bin" / "kea-subnet-deleg"), "hook", "path"])
+    hook_directory(tmp_path / "hooks", [str(COMMAND), "hook", "path"])
     return Desk(tmp_path)
 
 
@@ -169,17 +176,29 @@ def test_a_check_of_the_syntax_does_not_see_parameters(desk: Desk) -> None:
     assert desk.kea("-t", desk.with_parameters('"dsn": "x=y"')).returncode == 0
 
 
-# ------------------------------------------------------------------------------------------------------- docs/install.md
+# ------------------------------------------------------------------------------------------------------ without a Kea
 
 
-@pytest.mark.parametrize(("parameters", "status"), [(f'{{"dsn": "{DSN}"}}', 0), ('{"dsn": "", "lease-time": 0}', 1)])
-def test_the_check_without_kea(parameters: str, status: int) -> None:
-    (program,) = re.findall(r"bin/python -c '([^']*)' <<", (ROOT / "docs" / "install.md").read_text())
-    checked = subprocess.run(
-        [sys.executable, "-c", program], input=parameters, capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == status
-    assert checked.stderr == ('dsn: "": must be a string that is not empty\n' if status else "")
+def config_check(path: Path) -> subprocess.CompletedProcess[str]:
+    """What docs/install.md has an operator run before a reload."""
+    return subprocess.run([COMMAND, "config", "check", path], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_check_without_kea_takes_what_operators_copy(desk: Desk, path: Path) -> None:
+    checked = config_check(desk.configuration(whole(path)))
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("parameters", BAD)
+def test_the_check_without_kea_says_what_kea_would(desk: Desk, parameters: str) -> None:
+    given = parameters if '"dsn"' in parameters else f'"dsn": "{DSN}", {parameters}'
+    path = desk.with_parameters(given)
+    refused = config_check(path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    said = refused.stderr.removeprefix(f"kea-subnet-deleg: {path}: ")
+    assert BAD[parameters] in said
+    assert said.rstrip("\n") in desk.kea("-c", path).stdout
 
 
 # -------------------------------------------------------------------------------------------------------- docs/report.md
@@ -208,7 +227,27 @@ def test_every_query_runs_for_who_may_ask(single: Site) -> None:
     client = single.client()
     held = client.acquire(24)
     client.renew(held.server, *(block.using(high_water=9, in_use=7, unusable=1) for block in held.blocks))
+    single.lab.cli("lease", "takeback", str(held.networks[0]))
     for query in QUERIES:
         role = "kea_deleg_admin" if "-- kea_deleg_admin" in query else "kea_deleg_report"
         single.lab.sql(f"set role {role}", query)
-    assert len(QUERIES) > 10
+    assert len(QUERIES) > 20
+
+
+def test_why_a_client_got_nothing_is_found(make_site: MakeSite) -> None:
+    site = make_site("single", pools=[], parameters={"policy": "proportional", "view-interval": 0.1})
+    site.lab.cli("pool", "add", "10.64.0.0/24", "--name", "tagged", "--tag", "tagged")
+    figures(site)
+    client = site.client(patience=Patience(0.4, 1))
+    assert client.discover(24) == []
+    assert "refused|no pool serves this request" in site.lab.sql(asked(client, "kind in ('refused'"))
+    with_parameters(site, max_addresses_per_lessee=64)
+    assert client.discover(24, name="tagged") == []
+    assert "limited|holds as much as one lessee may" in site.lab.sql(asked(client, "kind in ('refused'"))
+    assert '"addresses": 0' in site.lab.sql(asked(client, "kind in ('refused'"))
+
+
+def asked(client: Client, mark: str) -> str:
+    """The query of docs/report.md that has this mark and a client identifier, for a client."""
+    (query, *_) = (query for query in QUERIES if mark in query and "\\x0102005e005301" in query)
+    return query.replace("0102005e005301", identity_of(client))

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from click import Command, Context, Group
 
+from kea_subnet_deleg.cli import app as cli
+from kea_subnet_deleg.policy import Grant, Holding, Lessee, Limits, Policy, View, Wish, proportional
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.settings import PARAMETERS, Parameter, Settings, json_schema
 
@@ -111,6 +118,83 @@ def test_no_page_names_a_message_or_a_place_that_is_not(page: Path) -> None:
         if fragment:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
             assert fragment[1:] in map(anchor, headings), f"{page.name} links to {target}{fragment}"
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """What a page has an operator type: the line, and what follows `kea-subnet-deleg` in it."""
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^ {4,}(.*kea-subnet-deleg .*)$", text, re.MULTILINE):
+        for typed in re.findall(
+            r"(?:^|[/ (])kea-subnet-deleg ((?:ledger|space|pool|lease|hook|config|version)\b[^|)#]*)", line
+        ):
+            yield line, shlex.split(typed.strip().rstrip('"'))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_printed_is_one(page: Path) -> None:
+    for line, typed in commands(page):
+        command: Command = typer.main.get_command(cli.app)
+        words = list(typed)
+        while isinstance(command, Group) and words:
+            found = command.get_command(Context(command), words.pop(0))
+            assert found is not None, f"{page.name}: {line}"
+            command = found
+        command.make_context(
+            line, words
+        )  # raises for an option, a number of arguments or a value that it does not take
+
+
+def test_every_command_is_described() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    root = typer.main.get_command(cli.app)
+    assert isinstance(root, Group)
+    for name, group in root.commands.items():
+        for command in group.commands if isinstance(group, Group) else ():
+            assert f"{name} {command}" in text
+
+
+# ------------------------------------------------------------------------------------------------------------ policies
+
+POLICIES = (DOCS / "policies.md").read_text()
+
+
+def test_every_reason_of_the_proportional_policy_is_explained() -> None:
+    reasons = {
+        value
+        for name, value in vars(proportional).items()
+        if name.isupper() and isinstance(value, str) and not name.startswith("PUSH_")
+    }
+    table = re.search(r"<!-- reasons -->\n(.*?)<!-- end -->", POLICIES, re.DOTALL)
+    assert table is not None
+    assert set(re.findall(r"^\| `(.*?)` \|", table[1], re.MULTILINE)) == reasons
+    for name, value in vars(proportional).items():
+        if name.startswith("PUSH_"):
+            assert f"`{value}`" in POLICIES
+
+
+def test_thresholds_are_those_of_the_settings() -> None:
+    rows = re.findall(r"^\| `([a-z]+-(?:above|below))` \| ([0-9.]+) \|", POLICIES, re.MULTILINE)
+    assert {(key, float(value)) for key, value in rows} == {
+        (key, parameter.default) for key, parameter in PARAMETERS.items() if re.fullmatch("[a-z]+-(above|below)", key)
+    }
+    given = proportional.Thresholds()
+    assert (given.most_halvings, given.very_high) == (3, 0.9), "what is fixed is said there in words"
+
+
+def test_the_example_of_a_policy_works() -> None:
+    source = re.search(r"```python\n(.*?)```", POLICIES, re.DOTALL)
+    assert source is not None
+    namespace: dict[str, Any] = {"__name__": "our_policies"}
+    exec(source[1], namespace)  # noqa: S102
+    policy: Policy = namespace["SmallFirst"]()
+    limits = Limits(24, 16, 28)
+    for held, asked, given in ((0, 24, 26), (0, 27, 27), (64, 24, 24), (0, 0, 26)):
+        decision = policy.grant(Wish(asked), Lessee(b"x", Holding(held)), View(), limits)
+        assert isinstance(decision, Grant)
+        assert decision.prefix_length == given
 
 
 def test_conformance_has_every_row_of_the_seed() -> None:
