@@ -244,7 +244,7 @@ language sql immutable strict parallel safe as $$ select 1::bigint << (32 - mask
 
 -- The other half of the parent of p_prefix.
 create function deleg._buddy(p_prefix cidr) returns cidr
-language sql immutable strict parallel safe as $$
+language sql immutable parallel safe as $$
     select set_masklen(
         (case when network(set_masklen(p_prefix, masklen(p_prefix) - 1))::inet - '0.0.0.0'::inet = p_prefix::inet - '0.0.0.0'::inet
               then p_prefix::inet + (1::bigint << (32 - masklen(p_prefix)))
@@ -252,7 +252,7 @@ language sql immutable strict parallel safe as $$
 $$;
 
 create function deleg._ends(p_seconds bigint) returns timestamptz
-language sql stable strict as $$
+language sql stable as $$
     select case when p_seconds >= 4294967295 then 'infinity'::timestamptz else now() + make_interval(secs => p_seconds) end
 $$;
 
@@ -284,27 +284,27 @@ $$;
 create function deleg._contact(p_lessee bigint, p_contact jsonb) returns text
 language plpgsql as $$
 declare
-    v_nonce bytea;
+    v_known deleg.lessees;
+    v_address inet := (p_contact ->> 'address')::inet;
+    v_port integer := (p_contact ->> 'port')::integer;
+    v_relayed boolean := (p_contact ->> 'relayed')::boolean;
+    v_hardware bytea := decode(p_contact ->> 'hardware', 'hex');
+    v_nonce bytea := decode(p_contact ->> 'nonce', 'hex');
 begin
-    update deleg.lessees
-       set address = (p_contact ->> 'address')::inet, port = (p_contact ->> 'port')::integer,
-           relayed = (p_contact ->> 'relayed')::boolean, hardware = decode(p_contact ->> 'hardware', 'hex'),
-           nonce = case when p_contact ->> 'nonce' is null then nonce else coalesce(nonce, decode(p_contact ->> 'nonce', 'hex')) end
-     where lessee = p_lessee
-       and (address is distinct from (p_contact ->> 'address')::inet or port is distinct from (p_contact ->> 'port')::integer
-            or relayed is distinct from (p_contact ->> 'relayed')::boolean
-            or hardware is distinct from decode(p_contact ->> 'hardware', 'hex')
-            or (nonce is null and p_contact ->> 'nonce' is not null))
-    returning nonce into v_nonce;
-    if not found then
-        select nonce into v_nonce from deleg.lessees where lessee = p_lessee;
+    select * into strict v_known from deleg.lessees where lessee = p_lessee;
+    if (v_known.address, v_known.port, v_known.relayed, v_known.hardware) is distinct from (v_address, v_port, v_relayed, v_hardware)
+       or (v_known.nonce is null and v_nonce is not null) then
+        update deleg.lessees
+           set address = v_address, port = v_port, relayed = v_relayed, hardware = v_hardware,
+               nonce = coalesce(v_known.nonce, v_nonce)
+         where lessee = p_lessee;
     end if;
-    return case when p_contact ->> 'nonce' is not null then encode(v_nonce, 'hex') end;
+    return case when v_nonce is not null then encode(coalesce(v_known.nonce, v_nonce), 'hex') end;
 end $$;
 
 -- [network, prefix length, hierarchical, deprecate] as the servers read it.
 create function deleg._wire(p_prefix cidr, p_hierarchical boolean, p_deprecate boolean) returns jsonb
-language sql immutable as $$
+language sql stable as $$
     select jsonb_build_array(p_prefix::inet - '0.0.0.0'::inet, masklen(p_prefix), p_hierarchical, p_deprecate)
 $$;
 
@@ -343,7 +343,7 @@ begin
         return 0;
     end if;
     -- Read what to free only once alone: until then the sweeper may end these offers, and other clients get the blocks.
-    perform deleg._own_free_blocks(p_space);
+    perform pg_advisory_xact_lock(220, p_space);   -- lock 2
     for v_prefix in
         select prefix from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid and state = 'offered'
     loop
@@ -376,7 +376,7 @@ end $$;
 create function deleg._offer(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
-    v_lessee bigint := deleg._lessee(p_space, p_identity);
+    v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_xid bigint := (p_op ->> 'xid')::bigint;
     v_least bigint := null;
     v_uniform boolean := true;
@@ -384,6 +384,7 @@ declare
     v_more boolean := false;
     v_blocks jsonb := '[]';
     v_size jsonb;
+    v_asked integer[] := array(select value::integer from jsonb_array_elements_text(p_op -> 'pools'));
     v_pools integer[];
     v_free deleg.blocks;
     v_taken cidr;
@@ -408,7 +409,7 @@ begin
         v_more := false;
     end if;
 
-    perform deleg._own_free_blocks(p_space);
+    perform pg_advisory_xact_lock(220, p_space);   -- lock 2
     for v_size in select value from jsonb_array_elements(p_op -> 'sizes') loop
         if p_op ->> 'max_blocks' is not null or p_op ->> 'max_addresses' is not null then
             select count(*), coalesce(sum(deleg._size(prefix)), 0) into v_held_blocks, v_held
@@ -419,7 +420,7 @@ begin
                 continue;
             end if;
         end if;
-        v_pools := deleg._pools_open_to(p_op -> 'pools', p_identity, 1::bigint << (32 - (v_size ->> 1)::integer));
+        v_pools := deleg._pools_open_to(v_asked, p_identity, 1::bigint << (32 - (v_size ->> 1)::integer));
         v_free := deleg._find_free(p_space, v_pools, v_lessee, (v_size ->> 1)::integer, (v_size ->> 2)::integer,
                                    (v_size ->> 6)::cidr);
         continue when v_free.prefix is null;
@@ -476,17 +477,21 @@ end $$;
 
 -- Of the pools in question, those that this client may have p_size addresses of: all but where only the reserve is left and it is no
 -- member. What is free of a pool is counted from its largest blocks on, and only until it is known to be enough.
-create function deleg._pools_open_to(p_pools jsonb, p_identity bytea, p_size bigint) returns integer[]
-language sql stable as $$
-    select array_agg(p.pool order by w.n)
-      from jsonb_array_elements_text(p_pools) with ordinality as w (pool, n)
-      join deleg.pools p on p.pool = w.pool::integer
+create function deleg._pools_open_to(p_pools integer[], p_identity bytea, p_size bigint) returns integer[]
+language plpgsql stable as $$
+begin
+    if not exists (select from deleg.pools where pool = any (p_pools) and reserve > 0) then
+        return p_pools;
+    end if;
+    return (select array_agg(p.pool order by w.n)
+      from unnest(p_pools) with ordinality as w (pool, n)
+      join deleg.pools p on p.pool = w.pool
      where p.reserve = 0 or p_identity = any (p.members) or p.reserve + p_size <= (
             select coalesce(sum(f.size), 0) from (
                 select deleg._size(b.prefix) as size from deleg.blocks b
                  where b.space = p.space and b.pool = p.pool and b.state = 'free' and not b.draining
-                 order by masklen(b.prefix), b.prefix limit 1000) as f)
-$$;
+                 order by masklen(b.prefix), b.prefix limit 1000) as f));
+end $$;
 
 -- The free block to take: the one that holds the block the client names; else best fit, where possible of an origin it has space of
 -- already (so that its routes aggregate); else the largest that is smaller, down to p_longest. Null where there is none.
@@ -546,7 +551,7 @@ end $$;
 create function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
-    v_lessee bigint := deleg._lessee(p_space, p_identity);
+    v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_kept cidr[];
     v_xids bigint[];
     v_least bigint;
@@ -593,7 +598,7 @@ end $$;
 create function deleg._renew(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
-    v_lessee bigint := deleg._lessee(p_space, p_identity);
+    v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_item jsonb;
     v_block deleg.blocks;
     v_origin deleg.origins;
@@ -663,7 +668,7 @@ end $$;
 create function deleg._release(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
-    v_lessee bigint := deleg._lessee(p_space, p_identity);
+    v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_block record;
     v_released jsonb := '[]';
 begin
@@ -687,7 +692,7 @@ end $$;
 create function deleg._reclaim(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
-    v_lessee bigint := deleg._lessee(p_space, p_identity);
+    v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_reclaimed integer;
 begin
     if v_lessee is null or exists (select from deleg.servers where address = (p_op ->> 'named')::inet) then

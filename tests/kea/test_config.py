@@ -250,4 +250,4 @@ def test_why_a_client_got_nothing_is_found(make_site: MakeSite) -> None:
 def asked(client: Client, mark: str) -> str:
     """The query of docs/report.md that has this mark and a client identifier, for a client."""
     (query, *_) = (query for query in QUERIES if mark in query and "\\x0102005e005301" in query)
-    return query.replace("0102005e005301", identity_of(client))
+    return str(query).replace("0102005e005301", identity_of(client))
