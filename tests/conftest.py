@@ -14,6 +14,7 @@ from typing import Any, Final, LiteralString, Self
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from ci.labs.cluster import Cluster
 from ci.labs.process import Process
@@ -64,13 +65,20 @@ class Database:
         cursor = self._superuser.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []
 
-    def pool(self, prefix: str, max_lease: int | None = None, space: int = 0) -> None:
+    def pool(
+        self, prefix: str, max_lease: int | None = None, space: int = 0, name: str | None = None, **terms: object
+    ) -> int:
+        """Add address space to the pool called `name`, by default one of its own; return the number of the pool."""
         self.sql(
-            "select deleg.pool_add(name, %s, %s, %s) from deleg.spaces where space = %s",
+            "select deleg.pool_add(name, %s, %s, %s, %s) from deleg.spaces where space = %s",
             IPv4Network(prefix),
-            prefix,
+            name or prefix,
             max_lease,
+            Jsonb(terms),
             space,
+        )
+        return int(
+            self.sql("select pool from deleg.origins where space = %s and prefix = %s", space, IPv4Network(prefix))[0][0]
         )
 
     def violations(self) -> list[tuple[str, int, str, str]]:
@@ -83,9 +91,11 @@ class Database:
     def empty(self) -> None:
         """Make it as it was when new."""
         self.sql(
-            "truncate deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.events, deleg.servers restart identity"
+            "truncate deleg.pools, deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.takebacks, deleg.events,"
+            " deleg.servers, deleg.selectors restart identity"
         )
         self.sql("delete from deleg.spaces where space <> 0")
+        self.sql("insert into deleg.pools (space, name) values (0, 'default')")
         self._deadlocks_before = self._all_deadlocks()
 
     def deadlocks(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -44,7 +45,7 @@ def admitted(
 
 
 class RateLimit:
-    """So many messages a second of each client, with a burst; a token bucket each.
+    """So many messages a second of each client, with a burst; a token bucket each. For use by several threads.
 
     Parameters
     ----------
@@ -60,15 +61,20 @@ class RateLimit:
         self._rate = rate
         self._burst = max(1.0, (rate or 0.0) * BURST_SECONDS) if burst is None else burst
         self._clock = clock
+        self._lock = threading.Lock()
         self._buckets: dict[bytes, tuple[float, float]] = {}
 
     def take(self, client_id: bytes) -> bool:
         """Whether one more message of this client is within its rate."""
         if self._rate is None:
             return True
+        with self._lock:
+            return self._take(client_id, self._rate)
+
+    def _take(self, client_id: bytes, rate: float) -> bool:
         now = self._clock()
         tokens, then = self._buckets.pop(client_id, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        tokens = min(self._burst, tokens + (now - then) * rate)
         allowed = tokens >= 1.0
         # Put back last: the dict's order is that of the last message.
         self._buckets[client_id] = (tokens - 1.0 if allowed else tokens, now)

@@ -8,6 +8,7 @@ and tested without Kea. `EmbeddedKea` is the one that stands on the C functions 
 import enum
 import struct
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -27,14 +28,15 @@ class Severity(enum.IntEnum):
 class Kea(Protocol):
     """What the service may ask of Kea. All of it may be called from any thread, except where it says otherwise."""
 
-    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:
         """Take the packets that wait, without the GIL while there are none.
 
-        One thread at a time, since the buffers are reused.
+        One thread at a time, since the buffers are reused; others wait for their turn.
 
         Args:
             limit: packets at most.
             timeout: seconds to wait for the first one.
+            linger: seconds to wait for more once there is one.
 
         Returns:
             The packets in the order of their arrival, none after a timeout; None when the service has to stop.
@@ -122,39 +124,46 @@ class EmbeddedKea:
         self._receiving = threading.Lock()
         self._counters = {name: number for number, name in enumerate(counter_names(ffi, lib))}
 
-    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
+    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:
         """See `Kea.receive`."""
         with self._receiving:
-            if len(self._descriptions) < limit:
-                self._descriptions = self._ffi.new("deleg_inbound[]", limit)
-            descriptions = self._descriptions
-            taken = self._lib.deleg_receive(self._generation, descriptions, limit, self._data, _BATCH_OCTETS, timeout)
-            if taken < 0:
-                return None
-            view = self._data_view
-            return [
-                Inbound(
-                    view[offset : offset + length].tobytes(),
-                    interface,
-                    source,
-                    source_port,
-                    destination,
-                    destination_port,
-                    local_address,
-                    received,
-                )
-                for (
-                    offset,
-                    length,
-                    interface,
-                    source,
-                    destination,
-                    local_address,
-                    source_port,
-                    destination_port,
-                    received,
-                ) in _INBOUND.iter_unpack(self._ffi.buffer(descriptions, taken * _INBOUND.size))
-            ]
+            packets = self._take(limit, timeout)
+            if packets and linger and len(packets) < limit:
+                time.sleep(linger)
+                packets += self._take(limit - len(packets), 0.0) or []
+            return packets
+
+    def _take(self, limit: int, timeout: float) -> list[Inbound] | None:
+        if len(self._descriptions) < limit:
+            self._descriptions = self._ffi.new("deleg_inbound[]", limit)
+        descriptions = self._descriptions
+        taken = self._lib.deleg_receive(self._generation, descriptions, limit, self._data, _BATCH_OCTETS, timeout)
+        if taken < 0:
+            return None
+        view = self._data_view
+        return [
+            Inbound(
+                view[offset : offset + length].tobytes(),
+                interface,
+                source,
+                source_port,
+                destination,
+                destination_port,
+                local_address,
+                received,
+            )
+            for (
+                offset,
+                length,
+                interface,
+                source,
+                destination,
+                local_address,
+                source_port,
+                destination_port,
+                received,
+            ) in _INBOUND.iter_unpack(self._ffi.buffer(descriptions, taken * _INBOUND.size))
+        ]
 
     def send(self, replies: Sequence[Outbound]) -> int:
         """See `Kea.send`."""

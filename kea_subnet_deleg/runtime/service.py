@@ -30,7 +30,7 @@ from kea_subnet_deleg.runtime.policies import make_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
-from kea_subnet_deleg.runtime.worker import Worker
+from kea_subnet_deleg.runtime.worker import Shift, Worker
 
 SWEEP_LIMIT: Final = 100
 """Blocks that one sweep moves on at most, so that it holds its locks for milliseconds."""
@@ -43,7 +43,7 @@ ANNOUNCE_INTERVAL: Final = 20.0
 
 
 class _Service:
-    """One generation: two threads, each with its connection."""
+    """One generation: the workers and the timers, each a thread with its connection."""
 
     def __init__(self, kea: Kea, settings: Settings) -> None:
         self._kea = kea
@@ -52,7 +52,7 @@ class _Service:
         self._name = settings.server_name or socket.gethostname()
         self._own: dict[int, int] = {}
         self._views = LedgerViews(wanted=self._figures_wanted)
-        self._worker_ledger = Ledger(settings.dsn, settings.statement_timeout)
+        self._worker_ledgers = [Ledger(settings.dsn, settings.statement_timeout) for _ in range(settings.workers)]
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
         self._shortages = Shortages()
@@ -81,20 +81,26 @@ class _Service:
             self._journal,
             time.monotonic,
         )
-        worker = Worker(
-            kea,
-            self._journal,
-            self._worker_ledger,
-            self._keeper("worker", self._worker_ledger),
-            self._role(),
-            self._announce,
-            self._views.read,
-            self._own,
-            settings.batch_size,
-        )
+        shift = Shift()
+        roles = self._roles()
+        workers = [
+            Worker(
+                kea,
+                self._journal,
+                ledger,
+                self._keeper("worker", ledger),
+                role,
+                self._announce,
+                self._views.read,
+                self._own,
+                settings.batch_size,
+                shift,
+            )
+            for ledger, role in zip(self._worker_ledgers, roles, strict=True)
+        ]
         # Daemons: if PostgreSQL holds one beyond the time that stop() has, it must not keep Kea from ending.
         self._threads = [
-            threading.Thread(target=worker.run, name="deleg-worker", daemon=True),
+            *(threading.Thread(target=worker.run, name="deleg-worker", daemon=True) for worker in workers),
             threading.Thread(target=self._timers.run, name="deleg-timers", daemon=True),
         ]
 
@@ -110,7 +116,8 @@ class _Service:
         for thread in self._threads:
             thread.join(max(0.0, min(timeout / 2, deadline - time.monotonic())))
         if any(thread.is_alive() for thread in self._threads):
-            self._worker_ledger.abandon()
+            for ledger in self._worker_ledgers:
+                ledger.abandon()
             self._timer_ledger.abandon()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -122,7 +129,8 @@ class _Service:
     def _keeper(self, name: str, ledger: Ledger) -> Keeper:
         return Keeper(name, ledger, self._settings.max_reconnect_delay, self._journal, time.monotonic, self._publish)
 
-    def _role(self) -> Delegating:
+    def _roles(self) -> list[Delegating]:
+        """Return the delegating role of each worker; they share all but the connection."""
         settings = self._settings
         terms = Terms(
             settings.lease_time,
@@ -140,22 +148,28 @@ class _Service:
             settings.scarce_below, settings.critical_below, settings.ample_above, settings.heavy_above
         )
         times = Times(settings.t1_percent, settings.t2_percent, settings.suggested_host_lease_time)
-        return Delegating(
-            terms,
-            Surroundings(
-                self._worker_ledger,
-                make_policies(thresholds),
-                self._views,
-                self._journal,
-                Replies(times, self._authenticator),
-                self._authenticator,
-                settings.allow,
-                RateLimit(settings.max_requests_per_second, time.monotonic),
-                self._shortages,
-                self._own,
-                time.monotonic,
-            ),
-        )
+        policies = make_policies(thresholds)
+        replies = Replies(times, self._authenticator)
+        rate = RateLimit(settings.max_requests_per_second, time.monotonic)
+        return [
+            Delegating(
+                terms,
+                Surroundings(
+                    ledger,
+                    policies,
+                    self._views,
+                    self._journal,
+                    replies,
+                    self._authenticator,
+                    settings.allow,
+                    rate,
+                    self._shortages,
+                    self._own,
+                    time.monotonic,
+                ),
+            )
+            for ledger in self._worker_ledgers
+        ]
 
     def _sweep(self, ledger: Ledger) -> None:
         # One call while nothing is to do, which is most of the time: also that is paid by ordinary DHCP, in CPU time.
@@ -193,7 +207,7 @@ class _Service:
                 {
                     "server-name": self._name,
                     "policy": self._settings.policy,
-                    "ledger-connected": self._worker_ledger.connected,
+                    "ledger-connected": all(ledger.connected for ledger in self._worker_ledgers),
                     "timers-connected": self._timer_ledger.connected,
                     "figures-as-of": None if self._views.as_of is None else _utc(self._views.as_of),
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],

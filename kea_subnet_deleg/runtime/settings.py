@@ -275,6 +275,13 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "boolean", False, "Send FORCERENEW also to lessees that can't check who sent it (neither nonce nor key)."
     ),
     "batch-size": Parameter("integer", 128, "Most messages handled in one transaction.", 1, 1024),
+    "workers": Parameter(
+        "integer",
+        2,
+        "Threads that answer, each with a connection to the ledger: one works while another waits for its commit.",
+        1,
+        8,
+    ),
     "queue-size": Parameter(
         "integer", 4096, "Most messages that wait; what comes when it is full is dropped and counted.", 16, 1048576
     ),
@@ -350,6 +357,7 @@ class Settings:
     takeback_grace: int
     send_unauthenticated_forcerenew: bool
     batch_size: int
+    workers: int
     queue_size: int
     statement_timeout: float
     max_reconnect_delay: float

@@ -6,6 +6,7 @@ Under load a batch grows by itself, since all that comes in during one transacti
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -21,8 +22,28 @@ IDLE_WAIT: Final = 2.0
 """Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
 
 
+LINGER: Final = 0.002
+"""Seconds to wait for more packets while another worker is at the ledger, for whose commit this one would have to wait anyway."""
+
+
+class Shift:
+    """The workers of one server: how many are at work on a batch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.busy = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.busy += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.busy -= 1
+
+
 class Worker:
-    """The thread that answers.
+    """A thread that answers. There are two, so that one decodes and encodes while the other waits for its commit.
 
     Parameters
     ----------
@@ -30,6 +51,8 @@ class Worker:
         Says to the ledger that a further address (host-order integer) is a server identifier of this domain.
     prepare : callable
         Called once the ledger is connected, before the first packets are answered: reads what the role needs of it.
+    shift : Shift
+        Shared by the workers of one server.
     own : dict
         The server identifiers announced so far, each with the interface it is heard on; shared with the roles.
     """
@@ -45,6 +68,7 @@ class Worker:
         prepare: Callable[[Ledger], None],
         own: dict[int, int],
         batch_size: int,
+        shift: Shift | None = None,
     ) -> None:
         self._kea = kea
         self._journal = journal
@@ -56,18 +80,26 @@ class Worker:
         self._own = own
         self._prepared = False
         self._batch_size = batch_size
+        self._shift = shift or Shift()
 
     def run(self) -> None:
         """Work until Kea says stop. No exception ends it: it is logged, counted, and the packets are dropped."""
         try:
-            while (packets := self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))) is not None:
+            while (packets := self._receive()) is not None:
                 try:
-                    self._turn(packets)
+                    with self._shift:
+                        self._turn(packets)
                 except Exception:
                     self._journal.count("exceptions")
                     self._journal.error("SUBNET_DELEG_EXCEPTION", traceback.format_exc())
         finally:
             self._ledger.close()
+
+    def _receive(self) -> list[Inbound] | None:
+        wait = self._keeper.wait(IDLE_WAIT)
+        if self._shift.busy:
+            return self._kea.receive(self._batch_size, wait, LINGER)
+        return self._kea.receive(self._batch_size, wait)
 
     def _turn(self, packets: list[Inbound]) -> None:
         if not self._keeper.ready():

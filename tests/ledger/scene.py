@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 from kea_subnet_deleg.ledger import (
     Accept,
+    Contact,
     Ledger,
     Listing,
     Offer,
@@ -28,45 +29,85 @@ FOREIGN_SERVER = 0x0A0000FE
 DAY = 86400
 
 
+ANY_POOL = tuple(range(1, 17))
+"""All pools that a test may have made; the ledger ignores those that are not there."""
+CONTACT = Contact(0x0A0000C8, 67, True, b"\1\2\0\0\0\0\1")
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """One client; each method is a message of it."""
 
     identity: bytes
+    space: int = 0
+    contact: Contact = CONTACT
 
     @classmethod
-    def number(cls, n: int) -> Client:
+    def number(cls, n: int, space: int = 0, nonce: bytes | None = None) -> Client:
         """Return a client with an Ethernet address made of `n`."""
-        return cls(b"\1\2" + n.to_bytes(5, "big"))
+        identity = b"\1\2" + n.to_bytes(5, "big")
+        return cls(identity, space, CONTACT._replace(hardware=identity, nonce=nonce))
 
     def offer(
-        self, xid: int, *lengths: int, lease_time: int = DAY, hold: int = 60, server: int = SERVER, longest: int = 30
+        self,
+        xid: int,
+        *lengths: int,
+        lease_time: int = DAY,
+        asked: int | None = None,
+        hold: int = 60,
+        server: int = SERVER,
+        longest: int = 30,
+        pools: tuple[int, ...] = ANY_POOL,
+        max_blocks: int | None = None,
+        max_addresses: int | None = None,
+        named: str | None = None,
+        push: bool = False,
     ) -> Offer:
-        sizes = tuple(Size(slot, length, longest, True, "test") for slot, length in enumerate(lengths))
-        return Offer(0, self.identity, xid, 0x0A0000C8, server, lease_time, hold, sizes)
+        detail = {"push": "yes"} if push else None
+        sizes = tuple(
+            Size(slot, length, longest, True, "test", detail, named if slot == 0 else None)
+            for slot, length in enumerate(lengths)
+        )
+        return Offer(
+            self.space,
+            self.identity,
+            xid,
+            server,
+            self.contact,
+            lease_time,
+            asked,
+            hold,
+            pools,
+            max_blocks,
+            max_addresses,
+            sizes,
+        )
 
-    def accept(self, xid: int, *blocks: str, server: int = SERVER) -> Accept:
-        return Accept(0, self.identity, xid, server, tuple((IPv4Network(block), True) for block in blocks))
+    def accept(self, xid: int, *blocks: str, server: int = SERVER, more: bool = False) -> Accept:
+        wanted = tuple((IPv4Network(block), True, more) for block in blocks)
+        return Accept(self.space, self.identity, xid, server, self.contact, wanted)
 
     def renew(
         self,
         *blocks: str,
         verdict: str = "full",
         lease_time: int = DAY,
+        asked: int | None = None,
         usage: tuple[int | None, int | None, int | None] = (None, None, None),
         quarantine: int = 60,
+        server: int = SERVER,
     ) -> Renew:
-        items = tuple(Renewal(block, verdict, lease_time, *usage, "test") for block in blocks)
-        return Renew(0, self.identity, 0, SERVER, quarantine, items)
+        items = tuple(Renewal(block, verdict, asked, *usage, "test") for block in blocks)
+        return Renew(self.space, self.identity, 0, server, self.contact, lease_time, quarantine, items)
 
     def release(self, *blocks: str, named: int | None = None, quarantine: int = 60) -> Release:
-        return Release(0, self.identity, 0, named, quarantine, tuple(map(IPv4Network, blocks)))
+        return Release(self.space, self.identity, 0, named, quarantine, tuple(map(IPv4Network, blocks)))
 
     def reclaim(self, xid: int, named: int = FOREIGN_SERVER) -> Reclaim:
-        return Reclaim(0, self.identity, xid, named)
+        return Reclaim(self.space, self.identity, xid, named)
 
     def listing(self, after: str | None = None, limit: int = 100) -> Listing:
-        return Listing(0, self.identity, 0, None if after is None else IPv4Network(after), limit)
+        return Listing(self.space, self.identity, 0, None if after is None else IPv4Network(after), limit)
 
 
 def do(ledger: Ledger, *operations: Operation) -> list[Outcome]:

@@ -6,12 +6,20 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from kea_subnet_deleg.policy import Limits, Policy, Thresholds
+from kea_subnet_deleg.roles.admission import Admission, RateLimit
+from kea_subnet_deleg.roles.authentication import AuthenticationKey, Authenticator
+from kea_subnet_deleg.roles.delegating import Batches, Surroundings, Terms, Views
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.roles.replies import Replies, Times
+from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.runtime.bridge import Severity
+from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.policies import make_policies
 from tests.client.codec import Allocation, Code, Message, Type
 
 SERVER = IPv4Address("10.0.0.1")
@@ -81,3 +89,41 @@ class FakeKea:
 
     def logged(self, identifier: str) -> list[str]:
         return [text for _, name, text in self.lines if name == identifier]
+
+
+LIMITS = Limits(24, 1, 30)
+
+
+def terms(lease: int = 7200, limits: Limits = LIMITS, policy: str = "best-fit") -> Terms:
+    """Return terms that leave the clients free."""
+    return Terms(lease, 60, 0xFFFFFFFF, 30, 60, limits, policy)
+
+
+def surroundings(
+    ledger: Batches,
+    views: Views,
+    kea: FakeKea,
+    own: dict[int, int],
+    *,
+    keys: Sequence[AuthenticationKey] = (),
+    allow: Sequence[Admission] = (),
+    rate: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    policies: Mapping[str, Policy] | None = None,
+    shortages: Shortages | None = None,
+) -> Surroundings:
+    """Return what the delegating role is handed, all of it real but Kea."""
+    authenticator = Authenticator(keys, lambda: time.time_ns() // 1000)
+    return Surroundings(
+        ledger,
+        make_policies(Thresholds()) if policies is None else policies,
+        views,
+        KeaJournal(kea),
+        Replies(Times(), authenticator),
+        authenticator,
+        allow,
+        RateLimit(rate, clock),
+        Shortages() if shortages is None else shortages,
+        own,
+        clock,
+    )
