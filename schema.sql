@@ -547,7 +547,7 @@ end $$;
 
 -- REQUEST that names us: what was offered becomes leased or reserved, some of it may be left out (RFC 6656 4.3, 4.4; seed [0070-71]).
 -- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all.
--- p_op: xid, server, contact, blocks [[prefix, hierarchical, s], ...]
+-- p_op: xid, server, contact, held (whether to say how much the client holds now), blocks [[prefix, hierarchical, s], ...]
 create function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -586,11 +586,16 @@ begin
     if v_blocks is null then
         return jsonb_build_object('outcome', 'refused');
     end if;
-    perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
+    if exists (select from deleg.blocks
+                where space = p_space and lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
+        perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
+    end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'),
-                              'held', (select sum(deleg._size(prefix)) from deleg.blocks
-                                        where space = p_space and lessee = v_lessee and state in ('offered', 'leased', 'reserved')));
+                              'held', case when (p_op ->> 'held')::boolean then (
+                                   select sum(deleg._size(prefix)) from deleg.blocks
+                                    where space = p_space and lessee = v_lessee and state in ('offered', 'leased', 'reserved'))
+                              else 0 end);
 end $$;
 
 -- RENEW or REBIND (RFC 6656 5.1, 5.2; seed [0137-143]). p_op: server, contact, lease_time (the default), quarantine

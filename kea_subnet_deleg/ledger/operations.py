@@ -108,13 +108,14 @@ class Offer(Operation):
 class Accept(Operation):
     """Lease the blocks that a REQUEST to us names, each with flags h and s: changed by so much as that, it was not offered.
 
-    `altered`: so was another field of the offer, and all is refused.
+    `altered`: so was another field of the offer, and all is refused. `held`: the outcome is to say how much the client holds then.
     """
 
     server: int
     contact: Contact
     blocks: tuple[tuple[IPv4Network, bool, bool], ...]
     altered: bool = False
+    held: bool = True
 
     def to_json(self) -> dict[str, Any]:
         blocks = [] if self.altered else [(str(block), hierarchical, more) for block, hierarchical, more in self.blocks]
@@ -122,6 +123,7 @@ class Accept(Operation):
             "op": "accept",
             "server": _address(self.server),
             "contact": self.contact.to_json(),
+            "held": self.held,
             "blocks": blocks,
         }
 

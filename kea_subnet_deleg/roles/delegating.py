@@ -31,7 +31,7 @@ from kea_subnet_deleg.ledger import (
     Result,
     Size,
 )
-from kea_subnet_deleg.policy import Holding, Lessee, Limits, Numbers, Policy, Refusal, Reported, View, Wish
+from kea_subnet_deleg.policy import BestFit, Holding, Lessee, Limits, Numbers, Policy, Refusal, Reported, View, Wish
 from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
 from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
@@ -351,6 +351,9 @@ class Delegating:
         ]
         altered = any(info.client for info in allocation.information)
         altered = altered or any(block.deprecate for block in _blocks(allocation))
+        # Best fit never asks a client to ask for more, so it need not be known what that holds.
+        pool = self._views.directory.pool_of(client.space, wanted[0][0])
+        pushes = not isinstance(self._policy_of(pool)[0], BestFit)
         return Accept(
             client.space,
             client.lessee.identity,
@@ -359,6 +362,7 @@ class Delegating:
             self._contact(packet, message),
             tuple(wanted[: blocks_that_fit(message)]),
             altered,
+            pushes,
         )
 
     def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client) -> Operation:
@@ -437,7 +441,7 @@ class Delegating:
                     for network, hierarchical, _ in operation.blocks
                 ]
             else:
-                more = self._push(operation, outcome)
+                more = operation.held and self._push(operation, outcome)
         return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce)
 
     def _push(self, operation: Accept, outcome: Outcome) -> bool:

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The ledger as a few dictionaries: what test_model.py holds the real one against. One space, no clock: what is due is marked."""
+"""The ledger as a few dictionaries: what test_model.py holds the real one against. No clock: what is due is marked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Any
 
-from kea_subnet_deleg.ledger import Granted, Outcome, Renewal, Result, Size
+from kea_subnet_deleg.ledger import Accept, Granted, Offer, Outcome, Renew, Result, Size
 
 HELD = ("leased", "reserved")
+OUT = ("offered", *HELD)
 Usage = tuple[int | None, int | None, int | None]
 
 
 @dataclass
 class Held:
-    """A block that is not free. `due`: its time is over, and the next sweep sees it."""
+    """A block that is not free. `due`: its time is over, and the next sweep sees it. `renewed`: a turn of the model, or None."""
 
     state: str
     client: bytes
@@ -23,15 +25,30 @@ class Held:
     slot: int
     hierarchical: bool
     lease_time: int
+    server: int
+    push: bool = False
     draining: bool = False
     due: bool = False
+    renewed: int | None = None
     usage: Usage | None = None
 
 
 @dataclass
-class Origin:
-    """A pool."""
+class Pool:
+    """On which terms its origins are leased."""
 
+    number: int
+    tags: frozenset[str] = frozenset()
+    lease_time: int | None = None
+    reserve: int = 0
+    members: frozenset[bytes] = frozenset()
+
+
+@dataclass
+class Origin:
+    """Address space of a pool."""
+
+    pool: Pool
     max_lease: int | None = None
     closing: bool = False
 
@@ -40,39 +57,82 @@ class Origin:
 
 
 @dataclass
-class Model:
-    """All of the ledger. Methods do what the ledger's of the same name do, and return what it must answer."""
+class Takeback:
+    """A FORCERENEW to be sent when `due`, after `attempts` others."""
 
-    domain: set[int]
+    attempts: int = 0
+    due: bool = True
+
+
+@dataclass
+class Model:
+    """One space of the ledger. Methods do what the ledger's of the same name do, and return what it must answer."""
+
+    domain: frozenset[int]
+    pools: dict[str, Pool] = field(default_factory=dict)
     origins: dict[IPv4Network, Origin] = field(default_factory=dict)
     free: set[IPv4Network] = field(default_factory=set)
     held: dict[IPv4Network, Held] = field(default_factory=dict)
+    nonces: dict[bytes, bytes | None] = field(default_factory=dict)  # of every lessee that there is
+    takebacks: dict[IPv4Network, Takeback] = field(default_factory=dict)
+    turn: int = 0
 
     # ------------------------------------------------------------------------------------------------ free blocks
 
-    def origin(self, block: IPv4Network) -> IPv4Network:
-        return next(origin for origin in self.origins if block.subnet_of(origin))
+    def origin(self, block: IPv4Network) -> Origin:
+        return self.origins[self.origin_prefix(block)]
 
-    def best_fit(self, wanted: int, longest: int) -> IPv4Network | None:
-        open_blocks = [block for block in self.free if not self.origins[self.origin(block)].closing]
-        fitting = [block for block in open_blocks if block.prefixlen <= wanted]
-        if fitting:
-            return min(fitting, key=lambda block: (-block.prefixlen, block))
-        smaller = [block for block in open_blocks if wanted < block.prefixlen <= longest]
+    def origin_prefix(self, block: IPv4Network) -> IPv4Network:
+        return next(prefix for prefix in self.origins if block.subnet_of(prefix))
+
+    def pools_for(self, name: str | None) -> list[int]:
+        """Return the numbers of the pools that serve a Subnet-Name; those without address space serve nobody."""
+        pools = [pool for pool in self.pools.values() if any(origin.pool is pool for origin in self.origins.values())]
+        tagged = [pool for pool in pools if name in pool.tags]
+        return sorted(pool.number for pool in tagged or [pool for pool in pools if not pool.tags])
+
+    def open_blocks(self, pools: Sequence[int]) -> list[IPv4Network]:
+        return [b for b in self.free if not self.origin(b).closing and self.origin(b).pool.number in pools]
+
+    def pools_open_to(self, client: bytes, pools: Sequence[int], size: int) -> list[int]:
+        return [
+            pool.number
+            for pool in self.pools.values()
+            if pool.number in pools
+            and (
+                pool.reserve == 0
+                or client in pool.members
+                or pool.reserve + size <= addresses(self.open_blocks((pool.number,)))
+            )
+        ]
+
+    def find_free(self, client: bytes, pools: Sequence[int], size: Size) -> IPv4Network | None:
+        """Return the block that holds the one named, else best fit, of an origin where the client is already first."""
+        blocks = self.open_blocks(pools)
+        if size.named is not None:
+            named = IPv4Network(size.named)
+            for block in blocks:
+                if named.subnet_of(block):
+                    return block
+        fitting = [block for block in blocks if block.prefixlen <= size.wanted]
+        known = {self.origin_prefix(block) for block in self.of(client, *OUT)}
+        near = [block for block in fitting if self.origin_prefix(block) in known]
+        if near or fitting:
+            return min(near or fitting, key=lambda block: (-block.prefixlen, block))
+        smaller = [block for block in blocks if size.wanted < block.prefixlen <= size.longest]
         return min(smaller, key=lambda block: (block.prefixlen, block), default=None)
 
-    def take(self, wanted: int, longest: int) -> IPv4Network | None:
-        found = self.best_fit(wanted, longest)
-        if found is None:
-            return None
-        taken = IPv4Network((found.network_address, max(found.prefixlen, wanted)))
+    def take(self, found: IPv4Network, size: Size) -> IPv4Network:
+        taken = IPv4Network((found.network_address, max(found.prefixlen, size.wanted)))
+        if size.named is not None and IPv4Network(size.named).subnet_of(found):
+            taken = IPv4Network(size.named)
         self.free.remove(found)
         self.free.update(found.address_exclude(taken) if taken != found else ())
         return taken
 
     def give_back(self, block: IPv4Network) -> None:
         self.held.pop(block)
-        origin = self.origin(block)
+        origin = self.origin_prefix(block)
         while block != origin:
             parent = block.supernet()
             (buddy,) = parent.address_exclude(block)
@@ -91,64 +151,101 @@ class Model:
             if held.client == client and held.state in states and xid in (None, held.xid)
         )
 
-    def offer(self, client: bytes, xid: int, lease_time: int, sizes: Iterable[Size]) -> Outcome:
-        known = self.of(client, "offered", *HELD, xid=xid)
-        if not known:
-            for size in sizes:
-                block = self.take(size.wanted, size.longest)
-                if block is not None:
-                    granted = self.origins[self.origin(block)].within(lease_time)
-                    self.held[block] = Held("offered", client, xid, size.slot, size.hierarchical, granted)
-                    known.append(block)
-            for block in known:
-                self.held[block].lease_time = min(self.held[b].lease_time for b in known)
-        if not known:
-            return Outcome(Result.NOTHING)
-        known.sort(key=lambda block: self.held[block].slot)
-        blocks = tuple(_granted(block, self.held[block], deprecate=False) for block in known)
-        return Outcome(Result.OFFERED, min(self.held[block].lease_time for block in known), blocks)
+    def offer(self, asks: Offer) -> Outcome:
+        client, xid = asks.identity, asks.xid
+        blocks = self.of(client, *OUT, xid=xid)
+        if not blocks:
+            limited = False
+            for size in asks.sizes:
+                wanted = 1 << 32 - size.wanted
+                mine = self.of(client, *OUT)
+                if (asks.max_blocks is not None and len(mine) >= asks.max_blocks) or (
+                    asks.max_addresses is not None and addresses(mine) + wanted > asks.max_addresses
+                ):
+                    limited = True
+                    continue
+                found = self.find_free(client, self.pools_open_to(client, asks.pools, wanted), size)
+                if found is None:
+                    continue
+                block = self.take(found, size)
+                origin = self.origin(block)
+                granted = origin.within(_first(asks.asked, origin.pool.lease_time, asks.lease_time))
+                self.held[block] = Held("offered", client, xid, size.slot, size.hierarchical, granted, asks.server)
+                self.held[block].push = "push" in (size.detail or {})
+                self.nonces.setdefault(client, asks.contact.nonce)
+                blocks.append(block)
+            if not blocks:
+                return Outcome(Result.LIMITED if limited else Result.EXHAUSTED)
+            for block in blocks:
+                self.held[block].lease_time = min(self.held[b].lease_time for b in blocks)
+        blocks.sort(key=lambda block: self.held[block].slot)
+        granted_blocks = tuple(_granted(block, self.held[block]) for block in blocks)
+        least = min(self.held[block].lease_time for block in blocks)
+        return Outcome(Result.OFFERED, least, granted_blocks, any(self.held[block].push for block in blocks))
 
-    def accept(self, client: bytes, xid: int, named: Sequence[tuple[IPv4Network, bool]]) -> Outcome:
-        mine = self.of(client, "offered", *HELD, xid=xid)
-        if not named or any(b not in mine or self.held[b].hierarchical != hierarchical for b, hierarchical in named):
+    def accept(self, asks: Accept) -> Outcome:
+        client = asks.identity
+        mine = self.of(client, *OUT)
+        if not asks.blocks or not all(
+            block in mine
+            and self.held[block].hierarchical == hierarchical
+            and (self.held[block].push or not more)
+            for block, hierarchical, more in asks.blocks
+        ):
             return Outcome(Result.REFUSED)
-        kept = list(dict.fromkeys(block for block, _ in named))
-        lease_time = min(self.origins[self.origin(b)].within(self.held[b].lease_time) for b in kept)
+        kept = list(dict.fromkeys(block for block, _, _ in asks.blocks))
+        lease_time = min(self.origin(b).within(self.held[b].lease_time) for b in kept)
         for block in kept:
             held = self.held[block]
             held.state = "leased" if held.hierarchical else "reserved"
-            held.lease_time, held.due = lease_time, False
-        for block in self.of(client, "offered", xid=xid):
-            self.give_back(block)
-        granted = tuple(_granted(b, self.held[b], deprecate=self.held[b].draining) for b in kept)
-        return Outcome(Result.ACKNOWLEDGED, lease_time, granted)
+            held.lease_time, held.due, held.server, held.renewed = lease_time, False, asks.server, self.turn
+        for xid in {self.held[block].xid for block in kept}:
+            for block in self.of(client, "offered", xid=xid):
+                self.give_back(block)
+        granted = tuple(_granted(block, self.held[block]) for block in kept)  # without d: that is for renewals
+        nonce = self.agree(client, asks.contact.nonce)
+        return Outcome(Result.ACKNOWLEDGED, lease_time, granted, nonce=nonce, held=addresses(self.of(client, *OUT)))
 
-    def renew(self, client: bytes, items: Sequence[Renewal]) -> Outcome:
+    def agree(self, client: bytes, nonce: bytes | None) -> bytes | None:
+        """Return the nonce in force where the client can use one; the first it could use is kept."""
+        if nonce is None:
+            return None
+        self.nonces[client] = self.nonces[client] or nonce
+        return self.nonces[client]
+
+    def renew(self, asks: Renew) -> Outcome:
+        client = asks.identity
+        mine = self.of(client, *HELD, "quarantined")
+        mixed = any(
+            item.verdict != "refuse" and IPv4Network(item.block) in self.of(client, *HELD) for item in asks.blocks
+        )
         renewed: list[Granted] = []
         refused: list[Granted] = []
         times = []
-        for item in items:
+        for item in asks.blocks:
             block = IPv4Network(item.block)
-            held = self.held.get(block)
-            if held is None or held.client != client or held.state == "offered":
+            if block not in mine:
                 continue
-            if held.state == "quarantined" or item.verdict == "refuse":
-                refused.append(_granted(block, held, deprecate=False))
+            held, origin = self.held[block], self.origin(block)
+            if held.state == "quarantined" or (item.verdict == "refuse" and not mixed):
+                refused.append(_granted(block, held))
                 if held.state != "quarantined":
                     self.quarantine(block)
                 continue
-            origin = self.origins[self.origin(block)]
-            held.draining = held.draining or item.verdict == "deprecate" or origin.closing
-            held.due = False
+            held.draining = held.draining or item.verdict != "full" or origin.closing
+            held.due, held.renewed, held.server = False, self.turn, asks.server
+            held.push = "push" in (item.detail or {})
             counts = (item.high_water, item.in_use, item.unusable)
             held.usage = counts if counts != (None, None, None) else held.usage
-            times.append(origin.within(item.lease_time))
+            self.takebacks.pop(block, None)
+            times.append(origin.within(_first(item.asked, origin.pool.lease_time, asks.lease_time)))
             renewed.append(_granted(block, held, deprecate=held.draining))
         if not renewed:
             return Outcome(Result.REFUSED, None, tuple(refused)) if refused else Outcome(Result.NOTHING)
         for granted in renewed:
             self.held[granted.prefix].lease_time = min(times)
-        return Outcome(Result.ACKNOWLEDGED, min(times), tuple(renewed))
+        nonce = self.agree(client, asks.contact.nonce)
+        return Outcome(Result.ACKNOWLEDGED, min(times), tuple(renewed), nonce=nonce)
 
     def release(self, client: bytes, named: int | None, blocks: Iterable[IPv4Network]) -> Outcome:
         if named is not None and named not in self.domain:
@@ -156,7 +253,7 @@ class Model:
         mine = sorted(set(blocks) & set(self.of(client, *HELD)))
         for block in mine:
             self.quarantine(block)
-        released = tuple(_granted(block, self.held[block], deprecate=False) for block in mine)
+        released = tuple(_granted(block, self.held[block]) for block in mine)
         return Outcome(Result.RELEASED if mine else Result.NOTHING, None, released)
 
     def reclaim(self, client: bytes, xid: int, named: int) -> Outcome:
@@ -172,7 +269,7 @@ class Model:
         page = []
         for block in blocks[:limit]:
             held = self.held[block]
-            page.append(_granted(block, held, deprecate=held.draining or self.origins[self.origin(block)].closing))
+            page.append(_granted(block, held, deprecate=held.draining or self.origin(block).closing))
         return Outcome(Result.LISTED, None, tuple(page), more=len(blocks) > limit)
 
     # ------------------------------------------------------------------------------------------------ time, operators
@@ -180,9 +277,11 @@ class Model:
     def quarantine(self, block: IPv4Network, due: bool = False) -> None:
         held = self.held[block]
         held.state, held.draining, held.due, held.usage = "quarantined", False, due, None
+        self.takebacks.pop(block, None)
 
-    def sweep(self, quarantine: int) -> tuple[int, int, int, int]:
+    def sweep(self, quarantine: int) -> tuple[int, int, int, int, int]:
         offers = leases = quarantines = 0
+        takebacks = sum(takeback.due for takeback in self.takebacks.values())
         for block, held in [(block, held) for block, held in self.held.items() if held.due]:
             match held.state:
                 case "offered":
@@ -197,7 +296,7 @@ class Model:
         empty = [o for o, origin in self.origins.items() if origin.closing and not self.blocks_out(o)]
         for origin in empty:
             self.remove(origin)
-        return offers, leases, quarantines, len(empty)
+        return offers, leases, quarantines, len(empty), takebacks
 
     def blocks_out(self, origin: IPv4Network) -> int:
         return sum(block.subnet_of(origin) for block in self.held)
@@ -206,12 +305,16 @@ class Model:
         self.free = {block for block in self.free if not block.subnet_of(origin)}
         del self.origins[origin]
 
-    def pool_add(self, prefix: IPv4Network, max_lease: int | None) -> bool:
-        if any(prefix.overlaps(origin) for origin in self.origins):
-            return False
-        self.origins[prefix] = Origin(max_lease)
+    def overlaps(self, prefix: IPv4Network) -> bool:
+        return any(prefix.overlaps(origin) for origin in self.origins)
+
+    def pool_add(self, prefix: IPv4Network, number: int, name: str, max_lease: int | None, terms: Mapping[str, Any]) -> None:
+        """Add an origin that overlaps none to a pool, which the ledger gave a number."""
+        pool = self.pools.setdefault(name, Pool(number))
+        for term, value in terms.items():
+            setattr(pool, term, value)
+        self.origins[prefix] = Origin(pool, max_lease)
         self.free.add(prefix)
-        return True
 
     def pool_remove(self, prefix: IPv4Network) -> int | None:
         if prefix not in self.origins:
@@ -229,6 +332,66 @@ class Model:
         held.draining = True
         return True
 
+    # ------------------------------------------------------------------------------------------------ takeback
 
-def _granted(block: IPv4Network, held: Held, *, deprecate: bool) -> Granted:
+    def takeback(self, block: IPv4Network) -> bool:
+        """Ask one lease back, for an operator: from the first attempt on."""
+        held = self.held.get(block)
+        if held is None or held.state not in HELD:
+            return False
+        held.draining = True
+        self.takebacks[block] = Takeback()
+        return True
+
+    def takeback_least_used(self, pools: Sequence[int], wanted: int, limit: int, everybody: bool) -> int:
+        """Ask the least used leases back, `wanted` addresses of them; of those used by half at most. Return how many are new."""
+
+        def used(block: IPv4Network) -> int:
+            high_water, in_use, _ = self.held[block].usage or (None, None, None)
+            return _first(in_use, high_water, 0)
+
+        little = [
+            block
+            for block, held in self.held.items()
+            if held.state in HELD
+            and not held.draining
+            and self.origin(block).pool.number in pools
+            and used(block) * 2 <= block.num_addresses
+        ]
+        little.sort(key=lambda block: (used(block) / block.num_addresses, self.held[block].renewed, block))
+        before, chosen = 0, 0
+        for block in little[:limit] if everybody else ():
+            if before < wanted and block not in self.takebacks:
+                self.takebacks[block] = Takeback()
+                chosen += 1
+            before += block.num_addresses
+        return chosen
+
+    def takeback_due(
+        self, own: Iterable[int], keyed: Iterable[bytes], unauthenticated: bool, attempts: int
+    ) -> dict[IPv4Network, int]:
+        """Return the blocks of which FORCERENEWs are due at a server, with the number of the attempt."""
+        sent = {}
+        for block, takeback in [(block, takeback) for block, takeback in self.takebacks.items() if takeback.due]:
+            held = self.held[block]
+            if held.server not in own:
+                continue
+            checkable = unauthenticated or held.client in keyed or self.nonces[held.client] is not None
+            if not checkable or takeback.attempts >= attempts:
+                del self.takebacks[block]
+                continue
+            takeback.attempts, takeback.due = takeback.attempts + 1, False
+            sent[block] = takeback.attempts
+        return sent
+
+
+def addresses(blocks: Iterable[IPv4Network]) -> int:
+    return sum(block.num_addresses for block in blocks)
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def _granted(block: IPv4Network, held: Held, *, deprecate: bool = False) -> Granted:
     return Granted(int(block.network_address), block.prefixlen, held.hierarchical, deprecate)

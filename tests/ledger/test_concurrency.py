@@ -211,7 +211,7 @@ def test_a_pool_is_removed_while_it_is_leased_from(database: Database) -> None:
         assert_disjoint(held)
         assert out <= len(held)
         assert database.violations() == []
-        assert one(ledgers[0], Client.number(999).offer(xid, 28)).result is Result.NOTHING
+        assert one(ledgers[0], Client.number(999).offer(xid, 28)).result is Result.EXHAUSTED
         do(ledgers[0], *(client.release(*held, quarantine=0) for group in groups for client in group))
         until(lambda: not any(ledgers[0].sweep(1000, 0)))
         assert database.blocks() == {}

@@ -58,7 +58,7 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
         "I4",
         (
             "update deleg.blocks set prefix = '10.64.1.0/25' where prefix = '10.64.1.0/24'",
-            "insert into deleg.blocks (space, prefix, origin, state) values (0, '10.64.1.128/25', '10.64.0.0/22', 'free')",
+            "insert into deleg.blocks (space, prefix, origin, pool, state) values (0, '10.64.1.128/25', '10.64.0.0/22', 2, 'free')",
         ),
         ["10.64.1.0/25"],
     ),
@@ -141,7 +141,7 @@ def test_a_violation_is_reported(
 
 
 def _insert(prefix: str, state: str = "free", **columns: object) -> tuple[str, list[object]]:
-    values: dict[str, object] = {"space": 0, "prefix": prefix, "origin": "10.64.0.0/22", "state": state, **columns}
+    values: dict[str, object] = {"space": 0, "prefix": prefix, "origin": "10.64.0.0/22", "pool": 2, "state": state, **columns}
     return (
         f"insert into deleg.blocks ({', '.join(values)}) values ({', '.join(['%s'] * len(values))})",
         list(values.values()),
@@ -211,7 +211,7 @@ def test_a_second_block_for_a_request_is_refused(scene: Database) -> None:
 )
 def test_a_bad_pool_is_refused(scene: Database, prefix: str) -> None:
     with pytest.raises(psycopg.errors.IntegrityError):
-        scene.sql("select deleg.pool_add(0, %s::cidr, 'x', null)", prefix)
+        scene.sql("select deleg.pool_add('default', %s::cidr, 'x', null)", prefix)
 
 
 # ------------------------------------------------------------------------------------------------ the events

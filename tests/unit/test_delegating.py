@@ -4,35 +4,74 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 
 from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome
-from kea_subnet_deleg.policy import BestFit
-from kea_subnet_deleg.roles.delegating import Delegating, Terms
-from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.policy import Limits, Policy
+from kea_subnet_deleg.roles.admission import Admission
+from kea_subnet_deleg.roles.authentication import AuthenticationKey
+from kea_subnet_deleg.roles.delegating import Delegating
+from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.codec import Allocation, Block, Code, Information, Message, Request, Type, decode, information
 from tests.conftest import Database
-from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message
+from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message, surroundings, terms
 
-LEASE, SHORTEST, LONGEST = 7200, 60, 0xFFFFFFFF
+LEASE, SHORTEST = 7200, 60
 FOREIGN = IPv4Address("192.0.2.9")
+
+
+class Clock:
+    """Monotonic seconds, by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Server:
     """The role, its ledger, and what it says."""
 
-    def __init__(self, database: Database, policy: BestFit | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        keys: Sequence[AuthenticationKey] = (),
+        allow: Sequence[Admission] = (),
+        rate: float | None = None,
+        policies: Mapping[str, Policy] | None = None,
+        **changes: Any,
+    ) -> None:
         self.database = database
         self.kea = FakeKea()
         self.ledger = database.ledger()
         self.ledger.server_seen(int(SERVER), "one", "0")
-        terms = Terms(LEASE, SHORTEST, LONGEST, 30, 60)
-        policy = policy or BestFit(24, 1, 30)
-        self.role = Delegating(self.ledger, policy, LedgerViews(), KeaJournal(self.kea), terms, {int(SERVER)})
+        self.views = LedgerViews()
+        self.views.read(self.ledger)
+        self.shortages = Shortages()
+        self.clock = Clock()
+        own = {int(SERVER): 2}
+        self.role = Delegating(
+            replace(terms(LEASE), **changes),
+            surroundings(
+                self.ledger,
+                self.views,
+                self.kea,
+                own,
+                keys=keys,
+                allow=allow,
+                rate=rate,
+                clock=self.clock,
+                policies=policies,
+                shortages=self.shortages,
+            ),
+        )
 
     def hear(self, *messages: Message | bytes) -> list[Message]:
         """Hand over a batch and return the answers; all go to the relay."""
@@ -197,12 +236,19 @@ def test_a_request_for_anothers_block(server: Server) -> None:
 
 
 def test_a_request_of_another_transaction(server: Server) -> None:
-    """RFC 2131 table 5: the xid of the REQUEST is that of the OFFER. NAKed the first time as at a retransmission (I7)."""
-    (block,) = server.offer(24, xid=7)
-    before = server.table()
-    query = message(Type.REQUEST, information(block), xid=8, server=SERVER)
-    assert [answer.type for answer in server.hear(query, query)] == [Type.NAK, Type.NAK]
-    assert server.table() == before
+    """RFC 2131 table 5: the xid of the REQUEST should be that of the OFFER. What is offered to this client is its own in any case,
+    the first time as at a retransmission (I7), and what else was offered beside it is free again.
+    """
+    kept, spare = server.offer(24, 26, xid=7)
+    query = message(Type.REQUEST, information(kept), xid=8, server=SERVER)
+    first, second = server.hear(query, query)
+    assert (first.type, first.allocation.blocks) == (Type.ACK, (kept,))
+    assert first == second
+    assert server.database.blocks()[str(kept.network)] == "leased"
+    assert "offered" not in server.database.blocks().values()
+    (nak,) = server.hear(message(Type.REQUEST, information(spare), xid=7, server=SERVER))
+    assert nak.type is Type.NAK
+    assert server.database.violations() == []
 
 
 @pytest.mark.parametrize("named", [None, SERVER])
@@ -287,7 +333,7 @@ def test_the_lease_time_asked(server: Server, asked: int | None, given: int) -> 
 def test_the_sizes_given(database: Database, asked: int, given: list[int]) -> None:
     """Prefix 0 leaves it to the server; larger than the largest is that; smaller than the smallest is nothing."""
     database.pool("10.0.0.0/8")
-    server = Server(database, BestFit(default=25, largest=20, smallest=27))
+    server = Server(database, limits=Limits(default=25, largest=20, smallest=27))
     answers = server.hear(message(Type.DISCOVER, Allocation((Request(asked),))))
     assert [block.network.prefixlen for answer in answers for block in answer.allocation.blocks] == given
     assert len(server.kea.logged("SUBNET_DELEG_NOT_OFFERED")) == (not given)
@@ -345,7 +391,7 @@ def test_a_listing_of_nothing_is_silence(server: Server) -> None:
 
 def test_deprecated_in_renewal_and_listing(server: Server) -> None:
     (block,) = server.lease(24)
-    server.database.sql("select deleg.lease_deprecate(0, %s)", block.network)
+    server.database.sql("select deleg.lease_deprecate('default', %s)", block.network)
     (renewal,) = server.hear(message(Type.REQUEST, information(block), xid=2))
     (listing,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)), xid=3))
     ending = Block(block.network, deprecate=True)
@@ -393,8 +439,6 @@ def test_no_message_no_transaction() -> None:
         def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
             raise AssertionError(f"there is nothing to apply: {operations}")
 
-    terms = Terms(LEASE, SHORTEST, LONGEST, 30, 60)
-    journal = KeaJournal(FakeKea())
-    role = Delegating(Untouchable(), BestFit(24, 1, 30), LedgerViews(), journal, terms, set())
+    role = Delegating(terms(), surroundings(Untouchable(), LedgerViews(), FakeKea(), {}))
     assert role.handle([]) == []
     assert role.handle([inbound(b"nonsense")]) == []

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable, Operation, OperationFailed, Outcome
+from kea_subnet_deleg.ledger import Directory, Ledger, LedgerError, LedgerUnavailable, Operation, OperationFailed, Outcome
 from kea_subnet_deleg.policy import BestFit, Holding, View
-from kea_subnet_deleg.roles.delegating import Delegating, Terms
+from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
 from kea_subnet_deleg.runtime.bridge import Severity
 from kea_subnet_deleg.runtime.connection import FIRST_DELAY, Keeper
@@ -27,7 +27,7 @@ from kea_subnet_deleg.runtime.worker import Worker
 from tests.client.codec import Allocation, Request, Type, decode, information
 from tests.conftest import TIMEOUT, Database
 from tests.ledger.scene import Client, do, lease
-from tests.unit.fakes import SERVER, FakeKea, inbound, message
+from tests.unit.fakes import SERVER, FakeKea, inbound, message, surroundings, terms
 
 DISCOVER = inbound(message(Type.DISCOVER, Allocation((Request(24),))))
 
@@ -197,14 +197,13 @@ class Setting:
     def __init__(self, kea: FakeKea, ledger: Ledger) -> None:
         self.kea = kea
         journal = KeaJournal(kea)
-        self.own: set[int] = set()
+        self.own: dict[int, int] = {}
         self.ledger = ledger
-        self.role = Delegating(
-            ledger, BestFit(24, 1, 30), LedgerViews(), journal, Terms(600, 60, 600, 30, 60), self.own
-        )
+        views = LedgerViews()
+        self.role = Delegating(terms(600), surroundings(ledger, views, kea, self.own))
         keeper = Keeper("worker", ledger, 0.25, journal, time.monotonic)
         self.announced: list[int] = []
-        self.worker = Worker(kea, journal, ledger, keeper, self.role, self.announce, self.own, 16)
+        self.worker = Worker(kea, journal, ledger, keeper, self.role, self.announce, views.read, self.own, 16)
         self.thread = threading.Thread(target=self.worker.run)
 
     def announce(self, ledger: Ledger, address: int) -> None:
@@ -394,10 +393,13 @@ def test_the_views(database: Database) -> None:
     lease(ledger, first, 1, 24)
     lease(ledger, second, 1, 25)
     do(ledger, first.renew("10.0.0.0/24", usage=(100, 70, 1)), second.renew("10.0.1.0/25", usage=(30, None, None)))
-    assert views.view(0) == View()
+    assert views.directory == Directory()
+    assert views.view(0, ()) == View()
     views.read(ledger)
-    assert views.view(0) == View(Holding(384, 100), {25: 1, 23: 1})
-    assert views.view(7) == View()
+    pools = views.directory.pools_for(0, None)
+    assert [pool.name for pool in pools] == ["10.0.0.0/22"]
+    assert views.view(0, pools) == View(Holding(384, 100), {25: 1, 23: 1}, 1024, 2)
+    assert views.view(7, ()) == View()
     assert views.holding(0, first.identity) == Holding(256, 70)
     assert views.holding(0, second.identity) == Holding(128, 30)
     assert views.holding(0, b"nobody") == Holding()
