@@ -62,7 +62,7 @@ class FakeKea:
     status: str = ""
     debug: bool = True
 
-    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
+    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
             return self.packets.get(timeout=timeout)
         except queue.Empty:
