@@ -114,12 +114,18 @@ def test_ledger_check(scene: Database, dsn: str) -> None:
 def test_pools(database: Database, dsn: str) -> None:
     assert good("pool", "add", "10.64.0.0/10", dsn=dsn) == "added 10.64.0.0/10\n"
     assert good_json("pool", "add", "192.0.2.0/24", "--name", "lab", "--max-lease-time", "3600", dsn=dsn) == {
+        "space": "default",
         "origin": "192.0.2.0/24",
         "pool": "lab",
         "max_lease_seconds": 3600,
     }
     first, second = good_json("pool", "list", dsn=dsn)
-    assert (first["pool"], first["origin"], first["size"], first["free"]) == ("10.64.0.0/10",) * 2 + (1 << 22,) * 2
+    assert (first["pool"], first["origin"], first["size"], first["free"]) == (
+        "default",
+        "10.64.0.0/10",
+        1 << 22,
+        1 << 22,
+    )
     assert (second["pool"], second["max_lease_seconds"], second["free_by_prefix_length"]) == ("lab", 3600, {"/24": 1})
     table = good("pool", "list", dsn=dsn).splitlines()
     assert len(table) == 3
@@ -149,7 +155,7 @@ def test_removing_a_pool_that_is_leased_from(dsn: str) -> None:
 @pytest.mark.parametrize("prefix", ["10.64.0.0/16", "10.64.0.0/24", "10.0.0.0/8"])
 def test_a_pool_that_overlaps(dsn: str, prefix: str) -> None:
     text = refused("pool", "add", prefix, dsn=dsn)
-    assert text == f"kea-subnet-deleg: {prefix} overlaps a pool that is already there; see `pool list`\n"
+    assert text == f"kea-subnet-deleg: {prefix} overlaps a pool that is already there in space default; see `pool list`\n"
 
 
 @pytest.mark.parametrize("prefix", ["10.64.0.1/16", "10.64.0.0/31", "0.0.0.0/0", "10.64.0.0", "x", "fd00::/8", ""])
@@ -165,7 +171,7 @@ def test_a_lease_time_that_cant_be(seconds: str) -> None:
 
 @pytest.mark.usefixtures("scene")
 def test_a_pool_that_is_not_there(dsn: str) -> None:
-    assert refused("pool", "remove", "10.65.0.0/16", dsn=dsn) == "kea-subnet-deleg: no pool 10.65.0.0/16 in space 0\n"
+    assert refused("pool", "remove", "10.65.0.0/16", dsn=dsn) == "kea-subnet-deleg: no pool 10.65.0.0/16 in space default\n"
 
 
 @pytest.mark.usefixtures("scene")

@@ -204,7 +204,7 @@ class Model:
                 self.give_back(block)
         granted = tuple(_granted(block, self.held[block]) for block in kept)  # without d: that is for renewals
         nonce = self.agree(client, asks.contact.nonce)
-        return Outcome(Result.ACKNOWLEDGED, lease_time, granted, nonce=nonce, held=addresses(self.of(client, *OUT)))
+        return Outcome(Result.ACKNOWLEDGED, lease_time, granted, nonce=nonce, held=addresses(self.of(client, *OUT) if asks.held else ()))
 
     def agree(self, client: bytes, nonce: bytes | None) -> bytes | None:
         """Return the nonce in force where the client can use one; the first it could use is kept."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Hypothesis drives the real ledger through three connections and holds it against a model, after every step.
+"""Hypothesis drives the real ledger through three connections and holds it against a model of each of two spaces, after every step.
 
 `KEA_SUBNET_DELEG_EXAMPLES=2000 pytest tests/ledger/test_model.py` looks longer, and elsewhere each time.
 """
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kea_subnet_deleg.ledger import (
     Accept,
     Admin,
+    Contact,
     Ledger,
     LedgerError,
     Listing,
@@ -35,29 +37,58 @@ from kea_subnet_deleg.ledger import (
     Size,
 )
 from tests.conftest import Database
-from tests.ledger.model import HELD, Held, Model
+from tests.ledger.model import HELD, OUT, Held, Model
 
 SERVERS = (0x0A000001, 0x0A000002, 0x0A000003)  # of this domain, one for each connection
 FOREIGN = 0x0A0000FE
 CLIENTS = tuple(b"\1\2\0\0\0\0" + bytes((n,)) for n in range(4))
-POOLS = tuple(map(IPv4Network, ("10.0.0.0/22", "10.0.4.0/22", "192.168.1.0/24", "10.9.0.128/26")))
+SPACES = ("default", "tenant")  # by number; their prefixes overlap
+ORIGINS = tuple(map(IPv4Network, ("10.0.0.0/22", "10.0.4.0/22", "192.168.1.0/24", "10.9.0.128/26")))
+TAGS = {"default": frozenset[str](), "sales": frozenset({"sales"})}
 LEASE_TIMES = (60, 3600, 604800, 0xFFFFFFFF)
 HOLD = 3600  # seconds: no offer ends by itself while an example runs
+TERMS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"lease_time": 7200},
+    {"reserve": 512, "members": frozenset(CLIENTS[:1])},
+    {"reserve": 0},
+)
+
+_T = TypeVar("_T")
 
 connections = st.integers(0, 2)
+spaces = st.sampled_from((0, 0, 1))
 clients = st.sampled_from(CLIENTS)
 xids = st.integers(1, 3)
 lengths = st.integers(21, 30)
 lease_times = st.sampled_from(LEASE_TIMES)
-counts = st.one_of(st.none(), st.integers(0, 65534))
+asked_times = st.one_of(st.none(), lease_times)
+counts = st.one_of(st.none(), st.integers(0, 300))
+contacts = st.builds(
+    Contact,
+    st.just(0x0A0000C8),
+    st.sampled_from((67, 1067)),
+    st.booleans(),
+    st.just(b"\1\2\3\4\5\6\7"),
+    st.sampled_from((None, bytes(16), bytes(range(16)))),
+)
 
 
 @st.composite
 def size_lists(draw: st.DrawFn) -> tuple[Size, ...]:
-    return tuple(
-        Size(slot, wanted := draw(lengths), draw(st.integers(wanted, 30)), draw(st.booleans()), "model")
-        for slot in range(draw(st.integers(1, 3)))
-    )
+    sizes = []
+    for slot in range(draw(st.integers(1, 3))):
+        wanted = draw(lengths)
+        detail = draw(st.sampled_from((None, {"share": 0.5}, {"push": "newcomer"})))
+        named = None
+        if draw(st.integers(0, 3)) == 0:  # a client may name a block as small as it likes
+            origin = draw(st.sampled_from(ORIGINS))
+            length = draw(st.integers(max(wanted, origin.prefixlen), 30))
+            spare = draw(st.integers(0, (1 << length - origin.prefixlen) - 1))
+            named = str(IPv4Network((int(origin.network_address) + (spare << 32 - length), length)))
+        sizes.append(Size(slot, wanted, draw(st.integers(wanted, 30)), draw(st.booleans()), "model", detail, named))
+    return tuple(sizes)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -70,124 +101,234 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.database.empty()
-        self.model = Model(set(SERVERS))
+        self.database.sql("insert into deleg.spaces (space, name) values (1, 'tenant')")
+        self.models = tuple(Model(frozenset(SERVERS)) for _ in SPACES)
+        self.replays: dict[tuple[int, bytes], int] = {}
         self.batch: list[tuple[Operation, Outcome]] = []
         for ledger, server in zip(self.ledgers, SERVERS, strict=True):
             ledger.server_seen(server, "model", "0")
-        self.add_pool(POOLS[0], None)
+        for space in range(len(SPACES)):
+            self.do_add_pool(space, ORIGINS[0], "default", None, {})
 
     # ------------------------------------------------------------------------------------------------ messages
 
-    @rule(at=connections, client=clients, xid=xids, lease_time=lease_times, sizes=size_lists(), more=st.booleans())
-    def offer(self, at: int, client: bytes, xid: int, lease_time: int, sizes: tuple[Size, ...], more: bool) -> None:
-        operation = Offer(0, client, xid, 0x0A0000C8, SERVERS[at], lease_time, HOLD, sizes)
-        expected = self.model.offer(client, xid, lease_time, sizes)
-        self.send(at, operation, expected, more)
+    @rule(at=connections, space=spaces, client=clients, xid=xids, name=st.sampled_from((None, "sales", "?")), data=st.data())
+    def offer(self, at: int, space: int, client: bytes, xid: int, name: str | None, data: st.DataObject) -> None:
+        """DISCOVER, of the pools that serve the name, as a server finds them in the directory."""
+        model = self.models[space]
+        pools = tuple(pool.number for pool in self.ledgers[at].directory().pools_for(space, name))
+        assert sorted(pools) == model.pools_for(name)
+        if not pools:
+            return
+        operation = Offer(
+            space,
+            client,
+            xid,
+            SERVERS[at],
+            data.draw(contacts),
+            data.draw(lease_times),
+            data.draw(asked_times),
+            HOLD,
+            pools,
+            data.draw(st.sampled_from((None, None, None, 1, 3))),
+            data.draw(st.sampled_from((None, None, None, 64, 600))),
+            data.draw(size_lists()),
+        )
+        self.send(at, operation, model.offer(operation), data)
 
-    @rule(at=connections, data=st.data(), more=st.booleans())
-    def accept(self, at: int, data: st.DataObject, more: bool) -> None:
-        client, xid = self.transaction(data, "offered", "offered", *HELD)
-        offered = self.model.of(client, "offered", *HELD, xid=xid)
-        named = [(block, self.model.held[block].hierarchical) for block in self.some(data, offered)]
+    @rule(at=connections, space=spaces, data=st.data())
+    def accept(self, at: int, space: int, data: st.DataObject) -> None:
+        model = self.models[space]
+        client, xid = self.transaction(space, data, "offered", "offered", *HELD)
+        other_xid = data.draw(st.integers(0, 3)) == 0  # what is offered to this client is its own in any transaction
+        offered = model.of(client, *OUT, xid=None if other_xid else xid)
+        named = []
+        for block in self.some(data, offered):
+            more = data.draw(st.booleans()) and (model.held[block].push or data.draw(st.integers(0, 7)) == 0)
+            named.append((block, model.held[block].hierarchical, more))
         if data.draw(st.integers(0, 3)) == 0:  # altered, another's, or nobody's
-            block = data.draw(st.sampled_from(self.anything()))
+            block = data.draw(st.sampled_from(self.anything(space)))
             hierarchical = data.draw(st.booleans())
-            named.append(data.draw(st.sampled_from(((block, hierarchical), (_half(block), True)))))
-        operation = Accept(0, client, xid, SERVERS[at], tuple(named))
-        self.send(at, operation, self.model.accept(client, xid, named), more)
+            named.append(data.draw(st.sampled_from(((block, hierarchical, False), (_half(block), True, False)))))
+        operation = Accept(space, client, xid, SERVERS[at], data.draw(contacts), tuple(named))
+        self.send(at, operation, model.accept(operation), data)
 
-    @rule(at=connections, data=st.data(), more=st.booleans())
-    def renew(self, at: int, data: st.DataObject, more: bool) -> None:
-        client, _ = self.transaction(data, *HELD, "quarantined")
-        blocks = self.some(data, self.model.of(client, *HELD, "quarantined"))
+    @rule(at=connections, space=spaces, lease_time=lease_times, data=st.data())
+    def renew(self, at: int, space: int, lease_time: int, data: st.DataObject) -> None:
+        model = self.models[space]
+        client, _ = self.transaction(space, data, *HELD, "quarantined")
+        blocks = self.some(data, model.of(client, *HELD, "quarantined"))
         if data.draw(st.integers(0, 3)) == 0:
-            blocks = [*blocks, data.draw(st.sampled_from(self.anything()))]
+            blocks = [*blocks, data.draw(st.sampled_from(self.anything(space)))]
         verdicts = st.sampled_from(("full", "full", "full", "deprecate", "refuse"))
         items = tuple(
             Renewal(
                 str(block),
                 data.draw(verdicts),
-                data.draw(lease_times),
+                data.draw(asked_times),
                 data.draw(counts),
                 data.draw(counts),
                 data.draw(counts),
                 "model",
+                data.draw(st.sampled_from((None, {"used": 0.5}))),
             )
             for block in dict.fromkeys(blocks)
         )
-        operation = Renew(0, client, 9, SERVERS[at], HOLD, items)
-        self.send(at, operation, self.model.renew(client, items), more)
+        operation = Renew(space, client, 9, SERVERS[at], data.draw(contacts), lease_time, HOLD, items)
+        self.send(at, operation, model.renew(operation), data)
 
     @rule(
         at=connections,
+        space=spaces,
         client=clients,
         named=st.sampled_from((None, SERVERS[0], SERVERS[2], FOREIGN)),
         data=st.data(),
-        more=st.booleans(),
     )
-    def release(self, at: int, client: bytes, named: int | None, data: st.DataObject, more: bool) -> None:
-        blocks = self.some(data, self.model.of(client, *HELD))
+    def release(self, at: int, space: int, client: bytes, named: int | None, data: st.DataObject) -> None:
+        model = self.models[space]
+        blocks = self.some(data, model.of(client, *HELD))
         if data.draw(st.integers(0, 3)) == 0:
-            blocks = [*blocks, data.draw(st.sampled_from(self.anything()))]
-        operation = Release(0, client, 9, named, HOLD, tuple(blocks))
-        self.send(at, operation, self.model.release(client, named, blocks), more)
+            blocks = [*blocks, data.draw(st.sampled_from(self.anything(space)))]
+        operation = Release(space, client, 9, named, HOLD, tuple(blocks))
+        self.send(at, operation, model.release(client, named, blocks), data)
 
     @rule(
         at=connections,
+        space=spaces,
         client=clients,
         xid=xids,
         named=st.sampled_from((FOREIGN, FOREIGN, SERVERS[1])),
-        more=st.booleans(),
+        data=st.data(),
     )
-    def reclaim(self, at: int, client: bytes, xid: int, named: int, more: bool) -> None:
-        self.send(at, Reclaim(0, client, xid, named), self.model.reclaim(client, xid, named), more)
+    def reclaim(self, at: int, space: int, client: bytes, xid: int, named: int, data: st.DataObject) -> None:
+        expected = self.models[space].reclaim(client, xid, named)
+        self.send(at, Reclaim(space, client, xid, named), expected, data)
 
-    @rule(at=connections, client=clients, limit=st.integers(1, 3), data=st.data(), more=st.booleans())
-    def listing(self, at: int, client: bytes, limit: int, data: st.DataObject, more: bool) -> None:
-        after = data.draw(st.one_of(st.none(), st.sampled_from(self.anything())))
-        self.send(at, Listing(0, client, 9, after, limit), self.model.listing(client, after, limit), more)
+    @rule(at=connections, space=spaces, client=clients, limit=st.integers(1, 3), data=st.data())
+    def listing(self, at: int, space: int, client: bytes, limit: int, data: st.DataObject) -> None:
+        after = data.draw(st.one_of(st.none(), st.sampled_from(self.anything(space))))
+        expected = self.models[space].listing(client, after, limit)
+        self.send(at, Listing(space, client, 9, after, limit), expected, data)
 
     # ------------------------------------------------------------------------------------------------ time, operators
 
-    @precondition(lambda self: self.model.held)
-    @rule(data=st.data())
-    def time_passes(self, data: st.DataObject) -> None:
+    @rule(space=spaces, data=st.data())
+    def time_passes(self, space: int, data: st.DataObject) -> None:
         self.close_batch()
-        for block in self.some(data, sorted(self.model.held)):
-            self.database.sql("update deleg.blocks set expires = now() - interval '1 s' where prefix = %s", block)
-            self.model.held[block].due = True
+        model = self.models[space]
+        for block in self.some(data, sorted(model.held)):
+            self.database.sql(
+                "update deleg.blocks set expires = now() - interval '1 s' where space = %s and prefix = %s", space, block
+            )
+            model.held[block].due = True
+        for block in self.some(data, sorted(model.takebacks)):
+            self.database.sql(
+                "update deleg.takebacks set next_at = now() where space = %s and prefix = %s", space, block
+            )
+            model.takebacks[block].due = True
 
     @rule(at=connections, quarantine=st.sampled_from((0, HOLD)))
     def sweep(self, at: int, quarantine: int) -> None:
         self.close_batch()
-        assert tuple(self.ledgers[at].sweep(1000, quarantine)) == self.model.sweep(quarantine)
+        expected = zip(*(model.sweep(quarantine) for model in self.models), strict=True)
+        assert tuple(self.ledgers[at].sweep(1000, quarantine)) == tuple(map(sum, expected))
 
-    @rule(prefix=st.sampled_from(POOLS), max_lease=st.sampled_from((None, 600, 86400)))
-    def add_pool(self, prefix: IPv4Network, max_lease: int | None) -> None:
+    @rule(
+        space=spaces,
+        prefix=st.sampled_from(ORIGINS),
+        name=st.sampled_from(tuple(TAGS)),
+        max_lease=st.sampled_from((None, 600, 86400)),
+        terms=st.sampled_from(TERMS),
+    )
+    def add_pool(self, space: int, prefix: IPv4Network, name: str, max_lease: int | None, terms: dict[str, Any]) -> None:
         self.close_batch()
-        if self.model.pool_add(prefix, max_lease):
-            self.admin.pool_add(Pool(prefix, str(prefix), max_lease))
-        else:
+        if self.models[space].overlaps(prefix):
             with pytest.raises(LedgerError, match="overlaps a pool"):
-                self.admin.pool_add(Pool(prefix, str(prefix), max_lease))
+                self.admin.pool_add(Pool(prefix, name, max_lease, SPACES[space]))
+        else:
+            self.do_add_pool(space, prefix, name, max_lease, terms)
 
-    @rule(prefix=st.sampled_from(POOLS))
-    def remove_pool(self, prefix: IPv4Network) -> None:
+    def do_add_pool(
+        self, space: int, prefix: IPv4Network, name: str, max_lease: int | None, terms: dict[str, Any]
+    ) -> None:
+        terms = {"tags": TAGS[name], **terms}
+        given = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in terms.items()}
+        if "members" in given:
+            given["members"] = [f"\\x{member.hex()}" for member in given["members"]]
+        self.admin.pool_add(Pool(prefix, name, max_lease, SPACES[space], given))
+        (row,) = self.database.sql("select pool from deleg.pools where space = %s and name = %s", space, name)
+        self.models[space].pool_add(prefix, row[0], name, max_lease, terms)
+
+    @rule(space=spaces, prefix=st.sampled_from(ORIGINS))
+    def remove_pool(self, space: int, prefix: IPv4Network) -> None:
         self.close_batch()
-        held = self.model.pool_remove(prefix)
+        held = self.models[space].pool_remove(prefix)
         if held is None:
             with pytest.raises(LedgerError, match="no pool"):
-                self.admin.pool_remove(prefix)
+                self.admin.pool_remove(prefix, SPACES[space])
         else:
-            assert self.admin.pool_remove(prefix) == held
+            assert self.admin.pool_remove(prefix, SPACES[space]) == held
 
-    @precondition(lambda self: self.model.held)
-    @rule(data=st.data())
-    def deprecate(self, data: st.DataObject) -> None:
+    @precondition(lambda self: any(model.held for model in self.models))
+    @rule(takeback=st.booleans(), data=st.data())
+    def ask_back(self, takeback: bool, data: st.DataObject) -> None:
         self.close_batch()
-        leased = sorted(block for block, held in self.model.held.items() if held.state in HELD)
-        block = data.draw(st.sampled_from(leased or sorted(self.model.held)))
-        assert self.admin.lease_deprecate(block) == self.model.deprecate(block)
+        space = data.draw(st.sampled_from([space for space, model in enumerate(self.models) if model.held]))
+        model = self.models[space]
+        leased = sorted(block for block, held in model.held.items() if held.state in HELD)
+        block = data.draw(st.sampled_from(leased or sorted(model.held)))
+        if takeback:
+            assert self.admin.lease_takeback(block, SPACES[space]) == model.takeback(block)
+        else:
+            assert self.admin.lease_deprecate(block, SPACES[space]) == model.deprecate(block)
+
+    # ------------------------------------------------------------------------------------------------ takeback
+
+    @rule(
+        at=connections,
+        space=spaces,
+        wanted=st.integers(1, 400),
+        limit=st.integers(1, 3),
+        everybody=st.sampled_from((True, True, True, False)),
+        data=st.data(),
+    )
+    def shortage(self, at: int, space: int, wanted: int, limit: int, everybody: bool, data: st.DataObject) -> None:
+        """`everybody`: without a grace in which those that renewed just now are spared, which all have."""
+        self.close_batch()
+        model = self.models[space]
+        pools = self.some(data, sorted(pool.number for pool in model.pools.values()))
+        expected = model.takeback_least_used(pools, wanted, limit, everybody)
+        assert self.ledgers[at].takeback_least_used(space, pools, wanted, limit, 0 if everybody else HOLD) == expected
+
+    @rule(
+        at=connections,
+        keyed=st.sets(clients),
+        unauthenticated=st.booleans(),
+        attempts=st.integers(1, 3),
+    )
+    def forcerenew(self, at: int, keyed: set[bytes], unauthenticated: bool, attempts: int) -> None:
+        self.close_batch()
+        expected = {
+            (space, client, block, number)
+            for space, model in enumerate(self.models)
+            for block, number in model.takeback_due((SERVERS[at],), keyed, unauthenticated, attempts).items()
+            for client in (model.held[block].client,)
+        }
+        orders = self.ledgers[at].takeback_due((SERVERS[at],), keyed, unauthenticated, 100, attempts, 60.0)
+        found = set()
+        for order in orders:
+            (block,) = order.blocks
+            assert order.server == SERVERS[at]
+            spaces_of_it = [
+                space for space, client, prefix, _ in expected if (client, prefix) == (order.identity, block.prefix)
+            ]
+            found |= {(space, order.identity, block.prefix, order.attempt) for space in spaces_of_it}
+        assert (found, len(orders)) == (expected, len(expected))
+        counters = self.database.sql("select space, identity, replay from deleg.lessees where replay > 0")
+        now = {(space, identity): replay for space, identity, replay in counters}
+        for space, client, _, _ in expected:
+            assert now[space, client] > self.replays.get((space, client), 0)
+        self.replays = now
 
     # ------------------------------------------------------------------------------------------------ the comparison
 
@@ -197,70 +338,95 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert self.database.violations() == []
         assert self.table() == self.model_table()
-        assert self.usage() == {block: held.usage for block, held in self.model.held.items() if held.usage}
+        assert self.others() == self.model_others()
 
     def teardown(self) -> None:
         self.close_batch()
         self.same()
 
-    def send(self, at: int, operation: Operation, expected: Outcome, more: bool) -> None:
+    def send(self, at: int, operation: Operation, expected: Outcome, data: st.DataObject) -> None:
         """Add a message to the batch; unless there is more to come, send it by connection `at`."""
         self.batch.append((operation, expected))
-        if not more:
+        if data.draw(st.booleans()):
             self.close_batch(at)
 
     def close_batch(self, at: int = 0) -> None:
         batch, self.batch = self.batch, []
+        for model in self.models:
+            model.turn += 1
         if batch:
             outcomes = self.ledgers[at].apply([operation for operation, _ in batch])
             assert [_comparable(outcome) for outcome in outcomes] == [expected for _, expected in batch]
 
-    def transaction(self, data: st.DataObject, *states: str) -> tuple[bytes, int]:
+    def transaction(self, space: int, data: st.DataObject, *states: str) -> tuple[bytes, int]:
         """Return a client and an xid, mostly of a block in one of these states."""
-        known = sorted((held.client, held.xid) for held in self.model.held.values() if held.state in states)
+        held = self.models[space].held.values()
+        known = sorted((block.client, block.xid) for block in held if block.state in states)
         anyone = st.tuples(clients, xids)
         return data.draw(st.one_of(st.sampled_from(known), st.sampled_from(known), anyone) if known else anyone)
 
-    def some(self, data: st.DataObject, blocks: list[IPv4Network]) -> list[IPv4Network]:
-        """Return some of the blocks in some order, mostly at least one."""
-        if not blocks:
+    def some(self, data: st.DataObject, things: list[_T]) -> list[_T]:
+        """Return some of the things in some order, mostly at least one."""
+        if not things:
             return []
         return data.draw(
-            st.lists(st.sampled_from(blocks), unique=True, min_size=data.draw(st.integers(0, 1)), max_size=4)
+            st.lists(st.sampled_from(things), unique=True, min_size=data.draw(st.integers(0, 1)), max_size=4)
         )
 
-    def anything(self) -> list[IPv4Network]:
-        return sorted({*self.model.held, *self.model.free, IPv4Network("203.0.113.0/28")})
+    def anything(self, space: int) -> list[IPv4Network]:
+        model = self.models[space]
+        return sorted({*model.held, *model.free, IPv4Network("203.0.113.0/28")})
 
-    def table(self) -> dict[IPv4Network, tuple[object, ...]]:
+    def table(self) -> dict[tuple[int, IPv4Network], tuple[object, ...]]:
         rows = self.database.sql(
-            "select prefix, state::text, draining, identity, xid, slot, hierarchical, lease_time, expires <= now()"
-            " from deleg.blocks left join deleg.lessees using (lessee)"
+            "select b.space, prefix, state::text, draining, pool, identity, xid, slot, hierarchical, lease_time, expires <= now(),"
+            " coalesce(detail ? 'push', false) from deleg.blocks b left join deleg.lessees using (lessee)"
         )
-        return {prefix: tuple(rest) for prefix, *rest in rows}
+        return {(space, prefix): tuple(rest) for space, prefix, *rest in rows}
 
-    def model_table(self) -> dict[IPv4Network, tuple[object, ...]]:
-        model = self.model
-        free: dict[IPv4Network, tuple[object, ...]] = {
-            block: ("free", model.origins[model.origin(block)].closing, *(None,) * 6) for block in model.free
-        }
-        return free | {block: _row(held) for block, held in model.held.items()}
+    def model_table(self) -> dict[tuple[int, IPv4Network], tuple[object, ...]]:
+        table: dict[tuple[int, IPv4Network], tuple[object, ...]] = {}
+        for space, model in enumerate(self.models):
+            for block in model.free:
+                origin = model.origin(block)
+                table[space, block] = ("free", origin.closing, origin.pool.number, *(None,) * 6, False)
+            for block, held in model.held.items():
+                table[space, block] = _row(held, model.origin(block).pool.number)
+        return table
 
-    def usage(self) -> dict[IPv4Network, tuple[int | None, ...]]:
-        rows = self.database.sql("select prefix, high_water, in_use, unusable from deleg.usage")
-        return {prefix: tuple(counts) for prefix, *counts in rows}
+    def others(self) -> tuple[dict[object, object], ...]:
+        """Return the usage, the takebacks and the nonces."""
+        usage = self.database.sql("select space, prefix, high_water, in_use, unusable from deleg.usage")
+        takebacks = self.database.sql("select space, prefix, attempts, next_at <= now() from deleg.takebacks")
+        nonces = self.database.sql("select space, identity, nonce from deleg.lessees")
+        return (
+            {(space, prefix): tuple(counts) for space, prefix, *counts in usage},
+            {(space, prefix): (attempts, due) for space, prefix, attempts, due in takebacks},
+            {(space, identity): nonce for space, identity, nonce in nonces},
+        )
+
+    def model_others(self) -> tuple[dict[object, object], ...]:
+        models = tuple(enumerate(self.models))
+        return (
+            {(space, block): held.usage for space, model in models for block, held in model.held.items() if held.usage},
+            {(space, block): (t.attempts, t.due) for space, model in models for block, t in model.takebacks.items()},
+            {(space, client): nonce for space, model in models for client, nonce in model.nonces.items()},
+        )
 
 
-def _row(held: Held) -> tuple[object, ...]:
+def _row(held: Held, pool: int) -> tuple[object, ...]:
     return (
         held.state,
         held.draining,
+        pool,
         held.client,
         held.xid,
         held.slot,
         held.hierarchical,
         held.lease_time,
         held.due,
+        # When the quarantine begins, the figures of the lease are gone.
+        held.push and held.state != "quarantined",
     )
 
 

@@ -10,17 +10,21 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import LedgerError, Pool, Result
+from kea_subnet_deleg.ledger import LedgerError, Note, Pool, Result, Selector
 from tests.conftest import Database
 from tests.ledger.scene import SERVER, Client, do, results
 
 TABLES: tuple[LiteralString, ...] = (
-    "schema_version", "spaces", "origins", "lessees", "servers", "blocks", "usage", "events",
+    "schema_version", "spaces", "selectors", "pools", "origins", "lessees", "servers", "blocks", "usage", "takebacks", "events",
 )  # fmt: skip
 REPORTS: tuple[LiteralString, ...] = ("subnets", "lessees", "pools")
 WRITES: tuple[LiteralString, ...] = (
     "insert into deleg.spaces values (9, 'x')",
-    "insert into deleg.blocks (space, prefix, origin, state) values (0, '10.64.0.0/24', '10.64.0.0/24', 'free')",
+    "insert into deleg.blocks (space, prefix, origin, pool, state) values (0, '10.64.0.0/24', '10.64.0.0/24', 1, 'free')",
+    "update deleg.pools set reserve = 0",
+    "insert into deleg.selectors (space, vss) values (0, 'x')",
+    "delete from deleg.takebacks",
+    "update deleg.lessees set nonce = null",
     "update deleg.blocks set state = 'free'",
     "delete from deleg.blocks",
     "delete from deleg.events",
@@ -43,11 +47,21 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._offer(0, '', '{}')",
     "select deleg._remove_origin(0, '10.64.0.0/24')",
     "select deleg._own_free_blocks(0)",
+    "select deleg._accept(0, '', '{}')",
+    "select deleg._renew(0, '', '{}')",
+    "select deleg._note(0, '', 'x', 'x', null)",
+    "select deleg._contact(1, '{}')",
+    "select deleg._pools_open_to('[]', '', 1)",
+    "select deleg._find_free(0, '{1}', 1, 24, 24, null)",
+    "select deleg._space('default')",
 )
 OPERATING: tuple[LiteralString, ...] = (
-    "select deleg.pool_add(0, '10.65.0.0/24', 'x')",
-    "select deleg.pool_remove(0, '10.64.0.0/24')",
-    "select deleg.lease_deprecate(0, '10.64.0.0/24')",
+    "select deleg.space_add('x')",
+    "select deleg.space_select('default', 'x', null, null)",
+    "select deleg.pool_add('default', '10.65.0.0/24', 'x')",
+    "select deleg.pool_remove('default', '10.64.0.0/24')",
+    "select deleg.lease_deprecate('default', '10.64.0.0/24')",
+    "select deleg.lease_takeback('default', '10.64.0.0/24')",
 )
 SERVING: tuple[LiteralString, ...] = (
     "select deleg.apply('[]')",
@@ -55,6 +69,9 @@ SERVING: tuple[LiteralString, ...] = (
     "select deleg.server_seen('10.0.0.1', 'x', 'x')",
     "select * from deleg.totals()",
     "select * from deleg.free_by_length()",
+    "select deleg.directory()",
+    "select deleg.takeback_least_used(0, '{1}', 1, 1, 1::bigint)",
+    "select * from deleg.takeback_due('{}', '{}', true, 1, 1, 1)",
 )
 
 
@@ -94,8 +111,14 @@ def test_the_hook_can_do_all_that_a_server_does(scene: Database) -> None:
         Result.RELEASED,
     ]
     assert ledger.totals() == []
-    assert ledger.sweep(10, 0) == (0, 0, 1, 0)
-    assert ledger.free_by_length() == [(0, 24, 1)]
+    assert ledger.sweep(10, 0) == (0, 0, 1, 0, 0)
+    assert ledger.free_by_length() == [(0, 2, 24, 1)]
+    assert [pool.name for pool in ledger.directory().pools_for(0, None)] == ["10.64.0.0/24"]
+    do(ledger, client.offer(3, 25), client.accept(3, "10.64.0.0/25"), client.renew("10.64.0.0/25", usage=(1, 1, 0)))
+    assert ledger.takeback_least_used(0, (2,), 128, 10, 0) == 1
+    assert [order.attempt for order in ledger.takeback_due((SERVER,), (), True, 10, 5, 4.0)] == [1]
+    do(ledger, Note(0, client.identity, 4, "refused", "test"))
+    assert scene.violations() == []
 
 
 def test_the_hook_can_do_nothing_else(scene: Database) -> None:
@@ -117,6 +140,11 @@ def test_the_administrator_can_do_what_the_command_line_does(scene: Database) ->
         assert [pool["pool"] for pool in admin.pools()] == ["10.64.0.0/24", "second"]
         assert admin.lease_deprecate(IPv4Network("10.64.0.0/26"))
         assert [row["draining"] for row in admin.subnets()] == [True]
+        assert admin.lease_takeback(IPv4Network("10.64.0.0/26"))
+        assert not admin.lease_takeback(IPv4Network("10.64.0.64/26"))
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, identity=b"x"))
+        assert [(row["space"], row["client_id"]) for row in admin.spaces()] == [("default", None), ("blue", "78")]
         assert admin.pool_remove(IPv4Network("10.64.0.0/24")) == 1
         assert admin.pool_remove(IPv4Network("10.65.0.0/24")) == 0
         assert admin.check() == []
@@ -151,5 +179,8 @@ def test_a_caller_cannot_put_its_own_objects_in_the_way(scene: Database) -> None
     """SECURITY DEFINER functions look in deleg first, whatever the caller's search_path and temporary tables say."""
     connection = scene.connect("kea_deleg_hook")
     connection.execute("create temporary table blocks (space integer, prefix cidr, expires timestamptz)")
+    connection.execute("create temporary table takebacks (space integer, prefix cidr, next_at timestamptz)")
+    connection.execute("insert into takebacks values (0, '10.64.0.0/24', now())")
     connection.execute("set search_path = pg_temp")
-    assert connection.execute("select * from deleg.free_by_length()").fetchall() == [(0, 24, 1)]
+    assert connection.execute("select takebacks_due from deleg.sweep(1, 1)").fetchall() == [(0,)]
+    assert connection.execute("select * from deleg.free_by_length()").fetchall() == [(0, 2, 24, 1)]

@@ -64,9 +64,12 @@ class FakeKea:
 
     def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
-            return self.packets.get(timeout=timeout)
+            packets = self.packets.get(timeout=timeout)
         except queue.Empty:
             return []
+        if packets is None:
+            self.packets.put(None)  # for whoever else waits
+        return packets
 
     def send(self, replies: Sequence[Outbound]) -> int:
         self.sent += replies
