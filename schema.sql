@@ -479,18 +479,34 @@ end $$;
 -- member. What is free of a pool is counted from its largest blocks on, and only until it is known to be enough.
 create function deleg._pools_open_to(p_pools integer[], p_identity bytea, p_size bigint) returns integer[]
 language plpgsql stable as $$
+declare
+    v_pool deleg.pools;
+    v_missing bigint;
+    v_free cidr;
+    v_open integer[] := '{}';
 begin
     if not exists (select from deleg.pools where pool = any (p_pools) and reserve > 0) then
         return p_pools;
     end if;
-    return (select array_agg(p.pool order by w.n)
-      from unnest(p_pools) with ordinality as w (pool, n)
-      join deleg.pools p on p.pool = w.pool
-     where p.reserve = 0 or p_identity = any (p.members) or p.reserve + p_size <= (
-            select coalesce(sum(f.size), 0) from (
-                select deleg._size(b.prefix) as size from deleg.blocks b
-                 where b.space = p.space and b.pool = p.pool and b.state = 'free' and not b.draining
-                 order by masklen(b.prefix), b.prefix limit 1000) as f));
+    for v_pool in
+        select p.* from unnest(p_pools) with ordinality as w (pool, n) join deleg.pools p on p.pool = w.pool order by w.n
+    loop
+        v_missing := case when v_pool.reserve = 0 or p_identity = any (v_pool.members) then 0 else v_pool.reserve + p_size end;
+        if v_missing > 0 then
+            for v_free in
+                select prefix from deleg.blocks
+                 where space = v_pool.space and pool = v_pool.pool and state = 'free' and not draining
+                 order by masklen(prefix), prefix desc       -- blocks_free, backwards
+            loop
+                v_missing := v_missing - deleg._size(v_free);
+                exit when v_missing <= 0;
+            end loop;
+        end if;
+        if v_missing <= 0 then
+            v_open := v_open || v_pool.pool;
+        end if;
+    end loop;
+    return v_open;
 end $$;
 
 -- The free block to take: the one that holds the block the client names; else best fit, where possible of an origin it has space of
@@ -536,11 +552,14 @@ begin
     end if;
     select f.* into v_free
       from unnest(p_pools) as p (pool)
-     cross join lateral (
+     cross join lateral (                                    -- in two steps, each along blocks_free, so that nothing is sorted
             select * from deleg.blocks
-             where space = p_space and pool = p.pool and state = 'free' and not draining
-               and masklen(prefix) > p_wanted and masklen(prefix) <= p_longest
-             order by masklen(prefix), prefix limit 1) as f
+             where space = p_space and pool = p.pool and state = 'free' and not draining and masklen(prefix) = (
+                    select masklen(prefix) from deleg.blocks
+                     where space = p_space and pool = p.pool and state = 'free' and not draining
+                       and masklen(prefix) > p_wanted and masklen(prefix) <= p_longest
+                     order by masklen(prefix) limit 1)
+             order by prefix limit 1) as f
      order by masklen(f.prefix), f.prefix limit 1;
     return v_free;
 end $$;
@@ -1017,7 +1036,7 @@ declare
     v_chosen integer;
 begin
     insert into takebacks (space, prefix, reason)
-    select space, prefix, 'shortage' from (
+    select chosen.space, chosen.prefix, 'shortage' from (
         select b.space, b.prefix, sum(_size(b.prefix)) over (
                    order by coalesce(u.in_use, u.high_water, 0)::numeric / _size(b.prefix), b.renewed, b.prefix) - _size(b.prefix) as before
           from blocks b left join usage u on u.space = b.space and u.prefix = b.prefix
@@ -1025,7 +1044,10 @@ begin
            and b.lessee is not null and b.renewed < now() - make_interval(secs => p_grace)
            and coalesce(u.in_use, u.high_water, 0) * 2 <= _size(b.prefix)
          order by 3 limit p_limit) as chosen
-     where before < p_addresses
+      join blocks held on held.space = chosen.space and held.prefix = chosen.prefix
+     where chosen.before < p_addresses and held.state in ('leased', 'reserved')
+     order by chosen.prefix                                  -- always, so that two servers don't wait for each other
+       for share of held skip locked                         -- not while its lease is being released, or has ended
     on conflict (space, prefix) do nothing;
     get diagnostics v_chosen = row_count;
     return v_chosen;
@@ -1046,7 +1068,7 @@ begin
     for v_due in
         select t.space, t.prefix, t.attempts, t.reason, b.lessee, l.identity, l.nonce, l.address as place, b.server, b.hierarchical
           from takebacks t
-          join blocks b on b.space = t.space and b.prefix = t.prefix
+          join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')
           join lessees l on l.lessee = b.lessee
          where t.next_at <= now()
            and (b.server = any (p_own) or not exists (
@@ -1142,6 +1164,13 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
       from usage u left join blocks b on b.space = u.space and b.prefix = u.prefix
                    and b.lessee = u.lessee and b.state in ('leased', 'reserved')
      where b.prefix is null
+    union all
+    select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
+      from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')
+     where b.prefix is null
+    union all
+    select 'pools', o.space, o.prefix, format('is in pool %s, which is of space %s', p.name, p.space)
+      from origins o join pools p on p.pool = o.pool where p.space <> o.space
 $$;
 
 

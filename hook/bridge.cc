@@ -34,6 +34,10 @@ Hook& hook() {
 
 using namespace subnet_deleg;
 
+namespace {
+constexpr double IdleTimeout = 1.0;  // seconds without a packet, at the least, to speak of idleness
+}  // namespace
+
 int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_t* data, size_t size, double timeout) {
     static std::atomic<unsigned> idle{0};  // timeouts in a row; one thread calls this at a time
     std::vector<InboundPacket> taken;
@@ -42,7 +46,10 @@ int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_
         case Taken::Over:
             return -1;
         case Taken::Timeout:
-            restWhenIdle(++idle);
+            // Not after a short look for more: the caller has packets in hand then.
+            if (timeout >= IdleTimeout) {
+                restWhenIdle(++idle);
+            }
             return 0;
         case Taken::Packets:
             idle = 0;

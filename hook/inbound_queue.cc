@@ -31,6 +31,7 @@ Pushed InboundQueue::push(InboundPacket&& packet) {
             return Pushed::Full;
         }
         packets_.push_back(std::move(packet));
+        ++pushes_;
     }
     arrived_.notify_one();
     return Pushed::Queued;
@@ -59,6 +60,11 @@ Taken InboundQueue::take(uint32_t generation, size_t limit, size_t size, std::ch
         packets_.pop_front();
     }
     return packets.empty() ? Taken::Timeout : Taken::Packets;
+}
+
+uint64_t InboundQueue::pushes() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return pushes_;
 }
 
 size_t InboundQueue::length() const {

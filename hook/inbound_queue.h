@@ -41,12 +41,16 @@ class InboundQueue {
                std::vector<InboundPacket>& packets);
 
     size_t length() const;
+
+    /// How many packets were ever queued.
+    uint64_t pushes() const;
     size_t capacity() const;
 
   private:
     mutable std::mutex mutex_;
     std::condition_variable arrived_;
     std::deque<InboundPacket> packets_;
+    uint64_t pushes_ = 0;
     size_t capacity_ = 0;
     uint32_t generation_ = 0;
     bool open_ = false;

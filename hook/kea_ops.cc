@@ -111,7 +111,13 @@ void flushReplies() {
 
 void restWhenIdle(unsigned timeouts) {
     if (timeouts == IdleTimeouts && !isc::util::MultiThreadingMgr::instance().getMode()) {
-        hook().main_thread.post([] { hook().main_thread.unwatch(); });
+        const uint64_t before = hook().queue.pushes();
+        hook().main_thread.post([before] {
+            // In the thread that pushes: none can come between the question and what follows from it.
+            if (hook().queue.pushes() == before) {
+                hook().main_thread.unwatch();
+            }
+        });
     }
 }
 

@@ -18,6 +18,8 @@ namespace subnet_deleg {
 void MainThread::attach() {
     std::lock_guard<std::mutex> lock(mutex_);
     if (event_ >= 0) {
+        watched_ = false;
+        watchLocked();
         return;
     }
     event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

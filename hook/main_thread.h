@@ -19,7 +19,7 @@ class MainThread {
   public:
     using Action = std::function<void()>;
 
-    /// Begin to take actions. Main thread only; nothing happens when it is attached already.
+    /// Begin to take actions. Main thread only; once more does no harm.
     /// @throw isc::Unexpected if the system gives no eventfd
     void attach();
 

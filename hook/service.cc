@@ -106,7 +106,8 @@ bool configureService(const isc::data::ConstElementPtr& parameters) {
 
 void startService() {
     if (posted) {
-        return;  // Kea was configured without loading the hooks again
+        hook().main_thread.attach();  // once more, should the configuration have forgotten it
+        return;
     }
     posted = ran = true;
     hook().queue.open(++generation, static_cast<size_t>(queue_size));

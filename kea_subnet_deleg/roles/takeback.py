@@ -68,7 +68,9 @@ class Takeback:
         """Choose whom to ask for what is short, and return the FORCERENEWs that are due. Raises LedgerUnavailable, LedgerError."""
         terms = self._terms
         for shortage in self._shortages.take():
-            if terms.on_shortage and self._is_time(shortage.pools):
+            if terms.on_shortage and not self._is_time(shortage.pools):
+                self._shortages.note(*shortage)  # at a later turn
+            elif terms.on_shortage:
                 chosen = ledger.takeback_least_used(
                     shortage.space, shortage.pools, shortage.addresses, AT_ONCE, terms.grace
                 )

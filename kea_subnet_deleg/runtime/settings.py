@@ -84,6 +84,17 @@ class Parameter:
         return fits and self.minimum <= value <= self.maximum  # type: ignore[operator]
 
 
+def _shown(value: object) -> str:
+    """Return a value as a message may show it: in JSON, without the secrets of auth-keys."""
+
+    def hide(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: "(not shown)" if key == "key" else hide(element) for key, element in value.items()}
+        return [hide(element) for element in value] if isinstance(value, list) else value
+
+    return json.dumps(hide(value))
+
+
 def _octets(what: str, text: object, shortest: int, longest: int) -> bytes:
     """Return octets written in hexadecimal, with or without colons."""
     try:
@@ -91,8 +102,9 @@ def _octets(what: str, text: object, shortest: int, longest: int) -> bytes:
     except ValueError:
         octets = b""
     if not isinstance(text, str) or not shortest <= len(octets) <= longest:
+        value = f"(not shown, {len(octets)} octets)" if what == "key" else json.dumps(text)
         raise ValueError(
-            f"{what}: {json.dumps(text)}: must be {shortest} to {longest} octets in hexadecimal, e.g. 01:02:00:5e:00:53:01"
+            f"{what}: {value}: must be {shortest} to {longest} octets in hexadecimal, e.g. 01:02:00:5e:00:53:01"
         )
     return octets
 
@@ -100,16 +112,16 @@ def _octets(what: str, text: object, shortest: int, longest: int) -> bytes:
 def _only(element: object, *keys: str) -> Mapping[str, Any]:
     """Return a map after seeing that it has none but these keys, and one at least."""
     if not isinstance(element, dict) or not element or not element.keys() <= set(keys):
-        raise ValueError(f"{json.dumps(element)}: must be a map with keys among {', '.join(keys)}")
+        raise ValueError(f"{_shown(element)}: must be a map with keys among {', '.join(keys)}")
     return element
 
 
 def _key(element: object) -> AuthenticationKey:
     """Read an element of auth-keys."""
-    given = _only(element, "id", "key", "client-id")
+    given = _only(element if isinstance(element, dict) else None, "id", "key", "client-id")  # a lone string may be the key
     for needed in ("id", "key", "client-id"):
         if needed not in given:
-            raise ValueError(f"{needed}: missing in {json.dumps({k: v for k, v in given.items() if k != 'key'})}")
+            raise ValueError(f"{needed}: missing in {_shown(element)}")
     number = given["id"]
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 0xFFFFFFFF:
         raise ValueError(f"id: {json.dumps(number)}: must be an integer from 0 to 4294967295")
@@ -401,9 +413,9 @@ class Settings:
 def _check(key: str, value: object) -> None:
     parameter = PARAMETERS.get(key)
     if parameter is None:
-        raise BadSettings(f"{key}: {json.dumps(value)}: no such parameter; allowed are {', '.join(sorted(PARAMETERS))}")
+        raise BadSettings(f"{key}: {_shown(value)}: no such parameter; allowed are {', '.join(sorted(PARAMETERS))}")
     if not parameter.accepts(value):
-        raise BadSettings(f"{key}: {json.dumps(value)}: must be {parameter.allowed}")
+        raise BadSettings(f"{key}: {_shown(value)}: must be {parameter.allowed}")
     if parameter.check is not None and isinstance(value, str) and (fault := parameter.check(value)):
         raise BadSettings(f"{key}: {json.dumps(value)}: {fault}")
 

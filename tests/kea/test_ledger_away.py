@@ -76,8 +76,8 @@ def test_lost_and_found(site: Site) -> None:
         silent(site)
         silent(site)
         assert site.client(client.identity, BRIEF).renew(held.server, *held.blocks) is None
-        # One line for each of the two connections, not one for each attempt or message.
-        assert 1 <= len(log.lines("SUBNET_DELEG_LEDGER_DOWN")) <= 4
+        # One line for each reason and each of the three connections, not one for each attempt or message.
+        assert 1 <= len(log.lines("SUBNET_DELEG_LEDGER_DOWN")) <= 6
         site.lab.start_ledger()
         delegates(site)
     renewed = client.renew(held.server, *held.blocks)

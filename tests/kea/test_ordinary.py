@@ -53,7 +53,7 @@ def answers(site: Site) -> Iterator[tuple[str, bytes | None]]:
 
 
 def test_the_same_octets_with_and_without_the_hook(make_site: MakeSite) -> None:
-    hooked = make_site("single", kea=SETTINGS)
+    hooked = make_site("single", kea=SETTINGS, parameters={"count-leases": True})
     bare = make_site("single", kea={**SETTINGS, "hooks-libraries": []})
     before = hooked.counters()
     with_hook, without = list(answers(hooked)), list(answers(bare))

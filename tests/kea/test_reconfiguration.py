@@ -65,7 +65,7 @@ def test_reloads_under_load(threaded: Site) -> None:
     assert site.lab.process("s1").alive
     wait_until(lambda: threads(pid) == thread_count)
     assert resident(pid) - memory < LEAK
-    assert connections(site) == 2  # the worker's and the timers'; those of the generations before are closed
+    assert connections(site) == 3  # the two workers' and the timers'; those of the generations before are closed
     assert unrecorded(site, load.acknowledged) == []
     assert site.counters()["exceptions"] == 0
     assert log.lines("EXCEPTION|STOP_SLOW|START_FAILED| FATAL ") == []
@@ -93,7 +93,7 @@ def test_configuration_set_and_tested_under_load(threaded: Site) -> None:
         ("lease-time", -5, "an integer from 1 to 4294967295"),
         ("offer-time", "soon", "an integer from 1 to 3600"),
         ("policy", "generous", "one of best-fit, proportional"),
-        ("no-such-thing", 1, "allowed are batch-size, "),
+        ("no-such-thing", 1, "allowed are allow, "),
     ],
 )
 def test_a_bad_parameter_is_refused_in_so_many_words(single: Site, key: str, value: object, allowed: str) -> None:

@@ -218,6 +218,153 @@ def test_a_pool_is_removed_while_it_is_leased_from(database: Database) -> None:
         assert database.sql("select prefix from deleg.origins") == []
 
 
+# ------------------------------------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("limit", [{"max_blocks": 3}, {"max_addresses": 3 * 16 + 8}])
+def test_a_client_gets_no_more_than_one_may_by_asking_two_servers_at_once(
+    database: Database, limit: dict[str, int]
+) -> None:
+    database.pool("10.64.0.0/22")
+    client, ledgers = Client.number(1), [database.ledger(), database.ledger()]
+
+    def ask(ledger: Ledger, first: int) -> list[Result]:
+        found = []
+        for xid in range(first, first + 10):
+            offer = one(ledger, client.offer(xid, 28, 28, **limit))
+            found.append(offer.result)
+            if offer.blocks:
+                do(ledger, client.accept(xid, *prefixes(offer)))
+        return found
+
+    first, second = together(partial(ask, ledgers[0], 100), partial(ask, ledgers[1], 200))
+    assert sorted((first + second).count(result) for result in (Result.OFFERED, Result.LIMITED)) == [2, 18]
+    assert list(database.blocks().values()).count("leased") == 3
+    assert database.sql("select distinct kind from deleg.events where state is null") == [("limited",)]
+    assert database.violations() == []
+    assert database.deadlocks() == 0
+
+
+def test_a_reserve_is_kept_whoever_asks_at_once(database: Database) -> None:
+    """Of 256 addresses 64 are for members: 12 blocks of 16 for 64 others, and then the last 4 for a member."""
+    member = Client.number(1000)
+    database.pool("10.64.0.0/24", reserve=64, members=[f"\\x{member.identity.hex()}"])
+
+    def ask(ledger: Ledger, first: int) -> list[Result]:
+        return [one(ledger, Client.number(n).offer(1, 28)).result for n in range(first, first + 16)]
+
+    found = together(*(partial(ask, database.ledger(), 16 * n) for n in range(CONNECTIONS)))
+    assert [result for results_ in found for result in results_].count(Result.OFFERED) == 12
+    assert len(one(database.ledger(), member.offer(1, 28, 28, 28, 28, 28)).blocks) == 4
+    assert set(database.blocks().values()) == {"offered"}
+    assert database.violations() == []
+
+
+# ------------------------------------------------------------------------------------------------ takeback
+
+
+def held_by_many(database: Database, count: int) -> list[tuple[Client, str]]:
+    """Return clients, each with a nonce and a block of /26 leased from a server that was not heard of for long."""
+    database.pool("10.64.0.0/18")
+    ledger = database.ledger()
+    clients = [Client.number(n, nonce=n.to_bytes(16, "big")) for n in range(1, count + 1)]
+    offers = do(ledger, *(client.offer(1, 26) for client in clients))
+    do(ledger, *(c.accept(1, *prefixes(offer), server=0x0A000063) for c, offer in zip(clients, offers, strict=True)))
+    return [(client, prefixes(offer)[0]) for client, offer in zip(clients, offers, strict=True)]
+
+
+def test_each_forcerenew_is_sent_by_one_server(database: Database) -> None:
+    """Of a server that is gone any other may send them, and one does, while all look for them at the same moment."""
+    held = held_by_many(database, 60)
+    ledgers = [database.ledger() for _ in range(CONNECTIONS)]
+    for attempt in (1, 2, 3):
+        database.sql("update deleg.takebacks set next_at = now()")
+        if attempt == 1:
+            assert ledgers[0].takeback_least_used(0, [2], 60 * 64, 100, 0) == 60
+
+        def claim(ledger: Ledger, server: int) -> list[tuple[str, int]]:
+            sent: list[tuple[str, int]] = []
+            for _ in range(12):
+                orders = ledger.takeback_due((server,), (), False, 7, 5, 600.0)
+                sent += [(str(block.prefix), order.attempt) for order in orders for block in order.blocks]
+            return sent
+
+        sent = together(*(partial(claim, ledger, n + 1) for n, ledger in enumerate(ledgers)))
+        assert sorted(order for orders in sent for order in orders) == sorted((block, attempt) for _, block in held)
+        assert sum(bool(orders) for orders in sent) > 1
+    rows = database.sql("select count(*), count(distinct (prefix, detail ->> 'attempt')), count(distinct detail ->> 'prefix')"
+                        " from deleg.events where kind = 'takeback'")  # fmt: skip
+    assert rows[0][0] == 180
+    assert rows[0][2] == 60
+    assert database.deadlocks() == 0
+
+
+def test_a_lease_of_a_living_server_is_left_to_it(database: Database) -> None:
+    held_by_many(database, 2)
+    ledger = database.ledger()
+    ledger.server_seen(0x0A000063, "it", "0")
+    assert ledger.takeback_least_used(0, [2], 128, 10, 0) == 2
+    assert ledger.takeback_due((SERVER,), (), False, 10, 5, 600.0) == []
+    assert len(ledger.takeback_due((SERVER, 0x0A000063), (), False, 10, 5, 600.0)) == 2
+
+
+def test_takebacks_race_with_renewals_releases_and_the_sweeper(database: Database) -> None:
+    held = held_by_many(database, 48)
+    done = threading.Event()
+
+    def ask_back(ledger: Ledger, server: int) -> int:
+        sent = 0
+        while not done.is_set():
+            ledger.takeback_least_used(0, [2], 64 * 64, 64, 0)
+            sent += len(ledger.takeback_due((server,), (), False, 20, 1000, 0.0))
+            ledger.sweep(100, 0)
+        return sent
+
+    def operate() -> int:
+        asked = 0
+        with database.admin() as admin:
+            while not done.is_set():
+                for _, block in held[::5]:
+                    asked += admin.lease_takeback(IPv4Network(block))
+        return asked
+
+    def live(ledger: Ledger, mine: list[tuple[Client, str]], seed: int) -> None:
+        order = random.Random(seed)
+        for xid in range(2, 40):
+            group = order.sample(mine, 8)
+            renewals = [client.renew(block, usage=(order.randint(0, 30), None, None)) for client, block in group]
+            do(ledger, *renewals)
+            client, block = order.choice(mine)
+            do(ledger, client.release(block, quarantine=0), client.offer(xid, 26, hold=0))
+
+    def all_clients() -> None:
+        try:
+            together(*(partial(live, database.ledger(), held[n::2], n) for n in range(2)))
+        finally:
+            done.set()
+
+    *sent, asked, _ = together(
+        partial(ask_back, database.ledger(), 1), partial(ask_back, database.ledger(), 2), operate, all_clients
+    )
+    assert sum(sent) > 0
+    assert asked > 0
+    assert database.violations() == []
+    assert database.deadlocks() == 0
+
+
+def test_a_renewal_in_progress_is_not_told_to_renew(database: Database) -> None:
+    """And neither waits for the other: the FORCERENEW is put off, and the renewal does away with it."""
+    (client, block), (_, other) = held_by_many(database, 2)
+    ledger = database.ledger()
+    assert ledger.takeback_least_used(0, [2], 128, 10, 0) == 2
+    connection = database.connect()
+    with connection.transaction():
+        offers(connection, client.renew(block))
+        orders = ledger.takeback_due((SERVER,), (), False, 10, 5, 0.0)
+        assert [str(granted.prefix) for order in orders for granted in order.blocks] == [other]
+    assert database.sql("select prefix::text from deleg.takebacks") == [(other,)]
+
+
 # ------------------------------------------------------------------------------------------------ races, step by step
 
 

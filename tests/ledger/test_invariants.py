@@ -105,6 +105,36 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
         [FREE],
     ),
     (
+        "a block of another pool than its origin",
+        "I2",
+        ("update deleg.blocks set pool = 1 where prefix = '10.64.1.0/24'",),
+        [FREE],
+    ),
+    (
+        "an origin in a pool of another space",
+        "pools",
+        (
+            "insert into deleg.spaces (space, name) values (1, 'tenant')",
+            "update deleg.pools set space = 1 where pool = 2",
+        ),
+        ["10.64.0.0/22"],
+    ),
+    (
+        "a free block that is asked back",
+        "takeback",
+        ("insert into deleg.takebacks (space, prefix, reason) values (0, '10.64.1.0/24', 'x')",),
+        [FREE],
+    ),
+    (
+        "an asked back block that has ended",
+        "takeback",
+        (
+            "insert into deleg.takebacks (space, prefix, reason) values (0, '10.64.0.0/24', 'x')",
+            "update deleg.blocks set state = 'quarantined', draining = false where prefix = '10.64.0.0/24'",
+        ),
+        [MINE],
+    ),
+    (
         "usage of who had it before",
         "usage",
         (

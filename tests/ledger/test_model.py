@@ -61,7 +61,7 @@ connections = st.integers(0, 2)
 spaces = st.sampled_from((0, 0, 1))
 clients = st.sampled_from(CLIENTS)
 xids = st.integers(1, 3)
-lengths = st.integers(21, 30)
+lengths = st.integers(22, 30)
 lease_times = st.sampled_from(LEASE_TIMES)
 asked_times = st.one_of(st.none(), lease_times)
 counts = st.one_of(st.none(), st.integers(0, 300))
@@ -136,8 +136,31 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.send(at, operation, model.offer(operation), data)
 
-    @rule(at=connections, space=spaces, data=st.data())
-    def accept(self, at: int, space: int, data: st.DataObject) -> None:
+    @rule(at=connections, space=spaces, client=clients, xid=xids, lease_time=lease_times, sizes=size_lists(), data=st.data())
+    def lease(
+        self,
+        at: int,
+        space: int,
+        client: bytes,
+        xid: int,
+        lease_time: int,
+        sizes: tuple[Size, ...],
+        data: st.DataObject,
+    ) -> None:
+        """DISCOVER, and a REQUEST of all that was offered."""
+        model, server, contact = self.models[space], SERVERS[at], data.draw(contacts)
+        pools = tuple(pool.number for pool in model.pools.values())
+        operation = Offer(space, client, xid, server, contact, lease_time, None, HOLD, pools, None, None, sizes)
+        expected = model.offer(operation)
+        self.batch.append((operation, expected))
+        blocks = tuple((granted.prefix, granted.hierarchical, False) for granted in expected.blocks)
+        request = Accept(space, client, xid, server, contact, blocks)
+        self.send(at, request, model.accept(request), data)
+
+    @precondition(lambda self: self.spaces_with("offered"))
+    @rule(at=connections, data=st.data())
+    def accept(self, at: int, data: st.DataObject) -> None:
+        space = data.draw(st.sampled_from(self.spaces_with("offered")))
         model = self.models[space]
         client, xid = self.transaction(space, data, "offered", "offered", *HELD)
         other_xid = data.draw(st.integers(0, 3)) == 0  # what is offered to this client is its own in any transaction
@@ -153,8 +176,10 @@ class LedgerMachine(RuleBasedStateMachine):
         operation = Accept(space, client, xid, SERVERS[at], data.draw(contacts), tuple(named))
         self.send(at, operation, model.accept(operation), data)
 
-    @rule(at=connections, space=spaces, lease_time=lease_times, data=st.data())
-    def renew(self, at: int, space: int, lease_time: int, data: st.DataObject) -> None:
+    @precondition(lambda self: self.spaces_with(*HELD, "quarantined"))
+    @rule(at=connections, lease_time=lease_times, data=st.data())
+    def renew(self, at: int, lease_time: int, data: st.DataObject) -> None:
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD, "quarantined")))
         model = self.models[space]
         client, _ = self.transaction(space, data, *HELD, "quarantined")
         blocks = self.some(data, model.of(client, *HELD, "quarantined"))
@@ -177,44 +202,42 @@ class LedgerMachine(RuleBasedStateMachine):
         operation = Renew(space, client, 9, SERVERS[at], data.draw(contacts), lease_time, HOLD, items)
         self.send(at, operation, model.renew(operation), data)
 
-    @rule(
-        at=connections,
-        space=spaces,
-        client=clients,
-        named=st.sampled_from((None, SERVERS[0], SERVERS[2], FOREIGN)),
-        data=st.data(),
-    )
-    def release(self, at: int, space: int, client: bytes, named: int | None, data: st.DataObject) -> None:
+    @precondition(lambda self: self.spaces_with(*HELD))
+    @rule(at=connections, named=st.sampled_from((None, SERVERS[0], SERVERS[2], FOREIGN)), data=st.data())
+    def release(self, at: int, named: int | None, data: st.DataObject) -> None:
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
         model = self.models[space]
+        client, _ = self.transaction(space, data, *HELD)
         blocks = self.some(data, model.of(client, *HELD))
         if data.draw(st.integers(0, 3)) == 0:
             blocks = [*blocks, data.draw(st.sampled_from(self.anything(space)))]
         operation = Release(space, client, 9, named, HOLD, tuple(blocks))
         self.send(at, operation, model.release(client, named, blocks), data)
 
-    @rule(
-        at=connections,
-        space=spaces,
-        client=clients,
-        xid=xids,
-        named=st.sampled_from((FOREIGN, FOREIGN, SERVERS[1])),
-        data=st.data(),
-    )
-    def reclaim(self, at: int, space: int, client: bytes, xid: int, named: int, data: st.DataObject) -> None:
+    @precondition(lambda self: self.spaces_with("offered"))
+    @rule(at=connections, named=st.sampled_from((FOREIGN, FOREIGN, SERVERS[1])), data=st.data())
+    def reclaim(self, at: int, named: int, data: st.DataObject) -> None:
+        space = data.draw(st.sampled_from(self.spaces_with("offered")))
+        client, xid = self.transaction(space, data, "offered")
         expected = self.models[space].reclaim(client, xid, named)
         self.send(at, Reclaim(space, client, xid, named), expected, data)
 
-    @rule(at=connections, space=spaces, client=clients, limit=st.integers(1, 3), data=st.data())
-    def listing(self, at: int, space: int, client: bytes, limit: int, data: st.DataObject) -> None:
+    @precondition(lambda self: self.spaces_with(*HELD))
+    @rule(at=connections, limit=st.integers(1, 3), data=st.data())
+    def listing(self, at: int, limit: int, data: st.DataObject) -> None:
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
+        client, _ = self.transaction(space, data, *HELD)
         after = data.draw(st.one_of(st.none(), st.sampled_from(self.anything(space))))
         expected = self.models[space].listing(client, after, limit)
         self.send(at, Listing(space, client, 9, after, limit), expected, data)
 
     # ------------------------------------------------------------------------------------------------ time, operators
 
-    @rule(space=spaces, data=st.data())
-    def time_passes(self, space: int, data: st.DataObject) -> None:
+    @precondition(lambda self: self.spaces_with(*OUT, "quarantined"))
+    @rule(data=st.data())
+    def time_passes(self, data: st.DataObject) -> None:
         self.close_batch()
+        space = data.draw(st.sampled_from(self.spaces_with(*OUT, "quarantined")))
         model = self.models[space]
         for block in self.some(data, sorted(model.held)):
             self.database.sql(
@@ -227,6 +250,10 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             model.takebacks[block].due = True
 
+    @precondition(
+        lambda self: any(held.due for model in self.models for held in model.held.values())
+        or any(origin.closing for model in self.models for origin in model.origins.values())
+    )
     @rule(at=connections, quarantine=st.sampled_from((0, HOLD)))
     def sweep(self, at: int, quarantine: int) -> None:
         self.close_batch()
@@ -269,14 +296,14 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert self.admin.pool_remove(prefix, SPACES[space]) == held
 
-    @precondition(lambda self: any(model.held for model in self.models))
+    @precondition(lambda self: self.spaces_with(*HELD))
     @rule(takeback=st.booleans(), data=st.data())
     def ask_back(self, takeback: bool, data: st.DataObject) -> None:
         self.close_batch()
-        space = data.draw(st.sampled_from([space for space, model in enumerate(self.models) if model.held]))
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
         model = self.models[space]
         leased = sorted(block for block, held in model.held.items() if held.state in HELD)
-        block = data.draw(st.sampled_from(leased or sorted(model.held)))
+        block = data.draw(st.one_of(st.sampled_from(leased), st.sampled_from(leased), st.sampled_from(sorted(model.held))))
         if takeback:
             assert self.admin.lease_takeback(block, SPACES[space]) == model.takeback(block)
         else:
@@ -284,22 +311,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ takeback
 
+    @precondition(lambda self: self.spaces_with(*HELD))
     @rule(
         at=connections,
-        space=spaces,
         wanted=st.integers(1, 400),
         limit=st.integers(1, 3),
         everybody=st.sampled_from((True, True, True, False)),
         data=st.data(),
     )
-    def shortage(self, at: int, space: int, wanted: int, limit: int, everybody: bool, data: st.DataObject) -> None:
+    def shortage(self, at: int, wanted: int, limit: int, everybody: bool, data: st.DataObject) -> None:
         """`everybody`: without a grace in which those that renewed just now are spared, which all have."""
         self.close_batch()
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
         model = self.models[space]
         pools = self.some(data, sorted(pool.number for pool in model.pools.values()))
         expected = model.takeback_least_used(pools, wanted, limit, everybody)
         assert self.ledgers[at].takeback_least_used(space, pools, wanted, limit, 0 if everybody else HOLD) == expected
 
+    @precondition(lambda self: any(takeback.due for model in self.models for takeback in model.takebacks.values()))
     @rule(
         at=connections,
         keyed=st.sets(clients),
@@ -357,6 +386,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if batch:
             outcomes = self.ledgers[at].apply([operation for operation, _ in batch])
             assert [_comparable(outcome) for outcome in outcomes] == [expected for _, expected in batch]
+
+    def spaces_with(self, *states: str) -> list[int]:
+        """Return the spaces that have a block in one of these states."""
+        return [
+            space
+            for space, model in enumerate(self.models)
+            if any(held.state in states for held in model.held.values())
+        ]
 
     def transaction(self, space: int, data: st.DataObject, *states: str) -> tuple[bytes, int]:
         """Return a client and an xid, mostly of a block in one of these states."""
@@ -455,7 +492,7 @@ def test_the_ledger_does_what_the_model_does(machine: type[LedgerMachine]) -> No
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(examples or 40),
+            max_examples=int(examples or 90),
             stateful_step_count=50,
             derandomize=not examples,
             deadline=None,

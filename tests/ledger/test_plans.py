@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from kea_subnet_deleg.ledger import Operation
+from kea_subnet_deleg.ledger import Note, Operation
 from kea_subnet_deleg.ledger._files import QUERIES
 from tests.conftest import Database
 from tests.ledger.scene import Client
 
-LARGE = ("blocks", "events", "lessees", "usage")
+LARGE = ("blocks", "events", "lessees", "usage", "takebacks")
 Plans = Callable[..., list[str]]
 
 
@@ -30,6 +30,9 @@ def plans(database: Database) -> Plans:
         "set auto_explain.log_min_duration = 0",
         "set auto_explain.log_nested_statements = on",
         "set auto_explain.log_level = notice",
+        "set auto_explain.log_analyze = on",
+        "set auto_explain.log_buffers = on",
+        "set auto_explain.log_timing = off",
     ):
         connection.execute(setting)
     notices: list[str] = []
@@ -45,21 +48,32 @@ def plans(database: Database) -> Plans:
 
 
 def _fill(database: Database) -> None:
-    """20,000 blocks of /24 among 4,000 lessees, a quarter of them free, some due."""
-    database.sql("insert into deleg.origins (space, prefix, pool) values (0, '10.0.0.0/8', 'large')")
-    database.sql("insert into deleg.lessees (space, identity) select 0, decode(lpad(to_hex(n), 14, '0'), 'hex')"
+    """20,000 blocks of /24 in two pools among 4,000 lessees, a fifth of them free, some due, and 2,000 asked back."""
+    database.sql("insert into deleg.pools (space, name) values (0, 'even'), (0, 'odd')")
+    database.sql("insert into deleg.origins (space, prefix, pool) values (0, '10.0.0.0/10', 2), (0, '10.64.0.0/10', 3)")
+    database.sql("insert into deleg.lessees (space, identity, address, port, relayed, hardware, nonce)"
+                 " select 0, decode(lpad(to_hex(n), 14, '0'), 'hex'), '10.0.0.200', 67, true, '\\x01020000000001', '\\x00112233445566778899aabbccddeeff'"
                  " from generate_series(1, 4000) as n")  # fmt: skip
     database.sql(
-        "insert into deleg.blocks (space, prefix, origin, state, hierarchical, lessee, xid, slot, lease_time, expires)"
-        " select 0, set_masklen('10.0.0.0'::inet + n * 256::bigint, 24)::cidr, '10.0.0.0/8', state::deleg.block_state,"
-        "        held, case when held then lessee end, case when held then n end, case when held then 0 end,"
-        "        case when held then 86400 end, case when held then now() + make_interval(secs => n - 40) end"
-        "   from (select n, n % 4 > 0 as held, case when n % 4 = 0 then 'free' else 'leased' end as state,"
+        "insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, lease_time, server, renewed,"
+        " expires) select 0, set_masklen(lower + (n / 2) * 256::bigint, 24)::cidr, set_masklen(lower, 10)::cidr, 2 + n % 2,"
+        "        state::deleg.block_state, held, case when held then lessee end, case when held then n end,"
+        "        case when held then 0 end, case when held then 86400 end, case when held then '10.0.0.1'::inet end,"
+        "        now() - interval '1 hour', case when held then now() + make_interval(secs => n - 40) end"
+        "   from (select n, n % 5 > 0 as held, case when n % 5 = 0 then 'free' else 'leased' end as state,"
+        "                case when n % 2 = 0 then '10.0.0.0'::inet else '10.64.0.0'::inet end as lower,"
         "                (select min(lessee) from deleg.lessees) + n % 4000 as lessee from generate_series(0, 19999) as n) as x"
     )
     database.sql("insert into deleg.usage (space, prefix, lessee, in_use)"
                  " select space, prefix, lessee, 7 from deleg.blocks where lessee is not null")  # fmt: skip
-    for table in (*LARGE, "origins"):
+    database.sql("insert into deleg.takebacks (space, prefix, reason, next_at)"
+                 " select space, prefix, 'shortage', now() + make_interval(secs => slot + row_number() over () - 10)"
+                 " from deleg.blocks where lessee is not null limit 2000")  # fmt: skip
+    analyze(database)
+
+
+def analyze(database: Database) -> None:
+    for table in (*LARGE, "origins", "pools"):
         database.sql(psycopg.sql.SQL("analyze deleg.{}").format(psycopg.sql.Identifier(table)).as_string(None))
 
 
@@ -73,16 +87,21 @@ def batch(*operations: Operation) -> Jsonb:
 
 
 HOLDER = Client((2).to_bytes(7, "big"))  # the second lessee: it holds blocks n = 1, 4001, ...
-HELD = ("10.0.1.0/24", "10.15.161.0/24")
+HELD = ("10.64.0.0/24", "10.71.208.0/24")
 MESSAGES: dict[str, tuple[Operation, ...]] = {
     "offer": (Client.number(9).offer(1, 24, 26, 28),),
     "offer of a smaller block": (Client.number(9).offer(1, 16, 20),),
+    "offer to who holds some": (HOLDER.offer(1, 24, 26),),
+    "offer of a named block": (Client.number(9).offer(1, 24, named="10.0.10.64/26"),),
+    "offer within limits": (HOLDER.offer(1, 24, max_blocks=100, max_addresses=100000), HOLDER.offer(2, 24, max_blocks=1)),
+    "nothing left": (Client.number(9).offer(1, 8, longest=8), HOLDER.offer(2, 8, longest=8)),
     "offer again": (Client.number(9).offer(1, 24), Client.number(9).offer(1, 24)),
     "accept, leaving one out": (Client.number(9).offer(1, 24, 24), Client.number(9).accept(1, "10.0.0.0/24")),
     "reclaim": (Client.number(9).offer(1, 26), Client.number(9).reclaim(1)),
     "renew": (HOLDER.renew(*HELD, usage=(9, 8, 7)),),
     "refuse": (HOLDER.renew(*HELD, verdict="refuse"),),
     "release": (HOLDER.release(*HELD, named=None),),
+    "note": (Note(0, HOLDER.identity, 1, "refused", "test"), Note(0, b"nobody", 1, "refused", "test")),
     "list": (HOLDER.listing(), HOLDER.listing(after=HELD[0], limit=1)),
 }
 
@@ -102,5 +121,76 @@ def test_the_sweep(plans: Plans) -> None:
         assert whole_reads(found) == []
 
 
+@pytest.mark.parametrize("reserve", [0, 1000])
+def test_a_reserve(plans: Plans, database: Database, reserve: int) -> None:
+    database.sql("update deleg.pools set reserve = %s", reserve)
+    for _ in range(7):
+        found = plans("apply", batch=batch(Client.number(9).offer(1, 24, 26)))
+        assert whole_reads(found) == []
+
+
+def test_takeback(plans: Plans) -> None:
+    for _ in range(7):
+        found = plans(
+            "takeback_due", own=["10.0.0.1"], keyed=[], unauthenticated=False, limit=50, attempts=5, delay=4.0
+        )
+        assert len(found) > 20
+        assert whole_reads(found) == []
+        found = plans("takeback_least_used", space=0, pools=[2, 3], addresses=5000, limit=50, grace=60)
+        assert len(found) > 1
+        assert whole_reads(found) == []
+
+
 def test_a_whole_read_would_be_seen(plans: Plans) -> None:
     assert len(whole_reads(plans("totals"))) == 1
+
+
+# ------------------------------------------------------------------------------------------------ 10^5 free blocks
+
+
+def buffers(plans: list[str]) -> int:
+    """Return the pages that a query touched, with all within it: the last plan is that of the query itself."""
+    return max(int(n) for plan in plans[-1:] for n in re.findall(r"Buffers: shared hit=(\d+)", plan))
+
+
+def _fill_free(database: Database, blocks: int) -> None:
+    """So many free blocks of /28 in each of two pools, one of which keeps a reserve. Buddies among them are not merged, which makes no difference here."""
+    database.empty()
+    connection = database.connect()
+    connection.execute("set session_replication_role = replica")  # no events: they would take the most time
+    connection.execute("insert into deleg.pools (space, name) values (0, 'free')")
+    connection.execute("insert into deleg.pools (space, name, reserve) values (0, 'reserved', 1000)")
+    connection.execute("insert into deleg.origins (space, prefix, pool) values (0, '10.0.0.0/8', 2), (0, '11.0.0.0/8', 3)")
+    connection.execute(
+        "insert into deleg.blocks (space, prefix, origin, pool, state)"
+        " select 0, set_masklen(lower + n * 16::bigint, 28)::cidr, set_masklen(lower, 8)::cidr, pool, 'free'"
+        " from generate_series(0, %s) as n, (values ('10.0.0.0'::inet, 2), ('11.0.0.0'::inet, 3)) as p (lower, pool)",
+        (blocks - 1,),
+    )
+    connection.execute("vacuum analyze deleg.blocks")
+    connection.close()
+    analyze(database)
+
+
+def test_a_decision_touches_no_more_of_a_pool_of_100000_free_blocks(plans: Plans, database: Database) -> None:
+    """As many pages as with 1,000, but for the levels of the indexes."""
+    holder = Client.number(7)
+    messages = {
+        "new": (Client.number(9).offer(1, 28, 29, 30),),
+        "larger than any": (Client.number(9).offer(1, 20),),
+        "beside a reserve": (Client.number(9).offer(1, 28, pools=(3,)),),
+        "named": (Client.number(9).offer(1, 28, named="10.0.3.16/28"),),
+        "of the same origin": (holder.offer(1, 28), holder.offer(2, 28)),
+        "and leased": (holder.offer(1, 28), holder.accept(1, "10.0.0.0/28")),
+    }
+    touched: dict[int, dict[str, int]] = {}
+    for blocks in (1000, 100000):
+        _fill_free(database, blocks)
+        touched[blocks] = {}
+        for name, operations in messages.items():
+            for _ in range(3):  # the first call also reads the catalogues
+                found = plans("apply", batch=batch(*operations))
+            touched[blocks][name] = buffers(found)
+            assert whole_reads(found) == []
+    for name in messages:
+        assert touched[100000][name] < 1.5 * touched[1000][name] + 40, touched

@@ -51,7 +51,7 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._renew(0, '', '{}')",
     "select deleg._note(0, '', 'x', 'x', null)",
     "select deleg._contact(1, '{}')",
-    "select deleg._pools_open_to('[]', '', 1)",
+    "select deleg._pools_open_to(null, null, null)",
     "select deleg._find_free(0, '{1}', 1, 24, 24, null)",
     "select deleg._space('default')",
 )

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import json
+import re
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
+from kea_subnet_deleg.roles.admission import Admission
+from kea_subnet_deleg.roles.authentication import AuthenticationKey
 from kea_subnet_deleg.runtime import service
 from kea_subnet_deleg.runtime.settings import INFINITE, PARAMETERS, BadSettings, Parameter, Settings, json_schema
 
 DSN = "host=/run/postgresql dbname=deleg"
-NUMBERS = [key for key, parameter in PARAMETERS.items() if parameter.kind != "string"]
+NUMBERS = [key for key, parameter in PARAMETERS.items() if parameter.kind in ("integer", "number")]
+ARRAYS = [key for key, parameter in PARAMETERS.items() if parameter.kind == "array"]
 INTEGERS = [key for key, parameter in PARAMETERS.items() if parameter.kind == "integer"]
 STRINGS = [key for key, parameter in PARAMETERS.items() if parameter.kind == "string"]
 
@@ -56,7 +61,7 @@ def test_numbers_have_limits(key: str) -> None:
         number = int(value) if parameter.kind == "integer" and value != 1e300 else value
         text = refusal_of(key, number)
         assert text.startswith(f"{key}: {json.dumps(number)}: must be {parameter.allowed}")
-        assert f"from {parameter.minimum:g} to " in text
+        assert f"from {parameter.minimum:{'.0f' if parameter.kind == 'integer' else 'g'}} to " in text
     for value in (parameter.minimum, parameter.maximum):
         assert parameter.accepts(int(value) if parameter.kind == "integer" else value)
 
@@ -65,8 +70,16 @@ def test_numbers_have_limits(key: str) -> None:
 @pytest.mark.parametrize("value", [True, False, None, [], {}, [1], {"a": 1}])
 def test_wrong_types(key: str, value: object) -> None:
     """A boolean is no integer, though Python thinks so."""
+    kind = PARAMETERS[key].kind
+    if (kind == "boolean" and isinstance(value, bool)) or (kind == "array" and value == []):
+        assert Settings.from_json(json.dumps({"dsn": DSN, key: value})).dsn == DSN
+        return
     text = refusal_of(key, value)
-    assert text == f"{key}: {json.dumps(value)}: must be {PARAMETERS[key].allowed}"
+    if kind == "array" and value == [1]:
+        assert text.startswith(f"{key}[0]: ")
+        assert "must be a map with keys among " in text
+    else:
+        assert text == f"{key}: {json.dumps(value)}: must be {PARAMETERS[key].allowed}"
 
 
 @pytest.mark.parametrize("key", NUMBERS)
@@ -95,12 +108,14 @@ def test_what_is_no_number(number: str) -> None:
 
 def test_an_unknown_key() -> None:
     text = refusal_of("lease_time", 60)
-    assert text.startswith("lease_time: 60: no such parameter; allowed are batch-size, ")
+    assert text.startswith("lease_time: 60: no such parameter; allowed are allow, ")
     assert all(key in text for key in PARAMETERS)
 
 
 def test_an_unknown_policy() -> None:
-    assert refusal_of("policy", "worst-fit") == 'policy: "worst-fit": must be one of "best-fit"'
+    assert refusal_of("policy", "worst-fit") == (
+        'policy: "worst-fit": no such policy; allowed is one of best-fit, proportional'
+    )
 
 
 def test_no_dsn() -> None:
@@ -135,6 +150,15 @@ def test_no_json() -> None:
             {"lease_time": 100, "max_lease_time": 99},
             "lease-time: 100: must not be more than max-lease-time, which is 99",
         ),
+        (
+            {"critical_below": 0.5, "scarce_below": 0.25},
+            "scarce-below: 0.25: must not be less than critical-below, which is 0.5",
+        ),
+        (
+            {"scarce_below": 0.75},
+            "scarce-below: 0.75: must not be more than ample-above, which is 0.5",
+        ),
+        ({"t1_percent": 0.9, "t2_percent": 0.5}, "t2-percent: 0.5: must not be less than t1-percent, which is 0.9"),
         ({"max_lease_time": 99}, "lease-time: 604800: must not be more than max-lease-time, which is 99"),
         (
             {"default_prefix_length": 20, "min_prefix_length": 21},
@@ -146,7 +170,7 @@ def test_no_json() -> None:
         ),
     ],
 )
-def test_the_order(given: dict[str, int], text: str) -> None:
+def test_the_order(given: dict[str, float], text: str) -> None:
     with pytest.raises(BadSettings) as refused:
         read(**given)
     assert str(refused.value) == text
@@ -159,14 +183,22 @@ def matches(schema: dict[str, Any], value: object) -> bool:
         "integer": (int,),
         "number": (int, float),
         "object": (dict,),
+        "array": (list,),
+        "boolean": (bool,),
     }
-    if not isinstance(value, kinds[schema["type"]]) or isinstance(value, bool):
+    if not isinstance(value, kinds[schema["type"]]) or isinstance(value, bool) != (schema["type"] == "boolean"):
         return False
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, list):
+        return all(matches(schema["items"], element) for element in value)
     if isinstance(value, dict):
         known = all(key in schema["properties"] and matches(schema["properties"][key], v) for key, v in value.items())
-        return known and all(key in value for key in schema["required"])
+        enough = len(value) >= schema.get("minProperties", 0)
+        return known and enough and all(key in value for key in schema.get("required", ()))
     if isinstance(value, str):
-        return len(value) >= schema.get("minLength", 0) and value in schema.get("enum", [value])
+        fits = re.search(schema.get("pattern", ""), value) is not None
+        return fits and len(value) >= schema.get("minLength", 0) and value in schema.get("enum", [value])
     return bool(schema["minimum"] <= value <= schema["maximum"])
 
 
@@ -211,3 +243,101 @@ def test_each_parameter_is_documented_and_has_a_good_default(key: str) -> None:
     assert parameter.description.endswith(".")
     assert parameter.default is None or parameter.accepts(parameter.default)
     assert hasattr(read(), key.replace("-", "_"))
+
+
+# ------------------------------------------------------------------------------------------------ lists of maps
+
+
+SECRET = "00112233445566778899aabbccddeeff"
+KEY = {"id": 7, "key": SECRET, "client-id": "01:02:00:5e:00:53:01"}
+
+
+def test_who_may_ask() -> None:
+    settings = read(
+        allow=[
+            {"client-id": "01:02:00:5e:00:53:01"},
+            {"network": "10.0.0.0/8", "circuit-id": "6c616e37"},
+            {"remote-id": "ff"},
+        ]
+    )
+    assert settings.allow == (
+        Admission(client_id=bytes.fromhex("0102005e005301")),
+        Admission(network=IPv4Network("10.0.0.0/8"), circuit_id=b"lan7"),
+        Admission(remote_id=b"\xff"),
+    )
+    assert read().allow == ()
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        ({}, "{}: must be a map with keys among client-id, network, circuit-id, remote-id"),
+        ("x", '"x": must be a map with keys among client-id, network, circuit-id, remote-id'),
+        (
+            {"giaddr": "10.0.0.1"},
+            '{"giaddr": "10.0.0.1"}: must be a map with keys among client-id, network, circuit-id, remote-id',
+        ),
+        ({"network": "10.0.0.1/8"}, 'network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'),
+        ({"network": "fd00::/8"}, "network: \"fd00::/8\": Expected 4 octets in 'fd00::'; must be an IPv4 prefix"),
+        *[
+            ({key: value}, f"{key}: {json.dumps(value)}: must be 1 to 255 octets in hexadecimal, e.g. 01:02:00:5e:00:53:01")
+            for key in ("client-id", "circuit-id", "remote-id")
+            for value in ("", "0", "xy", 12, "00" * 256)
+        ],
+    ],
+)
+def test_who_may_not_be_asked_for(element: object, text: str) -> None:
+    assert refusal_of("allow", [{"remote-id": "00"}, element]) == f"allow[1]: {text}"
+
+
+def test_keys() -> None:
+    settings = read(auth_keys=[KEY])
+    assert settings.auth_keys == (AuthenticationKey(7, bytes.fromhex(SECRET), bytes.fromhex("0102005e005301")),)
+    assert SECRET not in repr(settings)
+    assert repr(bytes.fromhex(SECRET)) not in repr(settings)
+    for octets in (16, 64):
+        assert len(read(auth_keys=[KEY | {"key": "ab" * octets}]).auth_keys[0].key) == octets
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        (KEY | {"key": SECRET[2:]}, "key: (not shown, 15 octets): must be 16 to 64 octets in hexadecimal"),
+        (KEY | {"key": SECRET * 4 + "00"}, "key: (not shown, 65 octets): must be 16 to 64 octets in hexadecimal"),
+        (KEY | {"key": SECRET + "x"}, "key: (not shown, 0 octets): must be 16 to 64 octets in hexadecimal"),
+        (KEY | {"key": ""}, "key: (not shown, 0 octets): must be 16 to 64 octets in hexadecimal"),
+        (KEY | {"id": -1}, "id: -1: must be an integer from 0 to 4294967295"),
+        (KEY | {"id": True}, "id: true: must be an integer from 0 to 4294967295"),
+        (KEY | {"id": 1 << 32}, "id: 4294967296: must be an integer from 0 to 4294967295"),
+        (KEY | {"client-id": ""}, 'client-id: "": must be 1 to 255 octets in hexadecimal'),
+        ({"id": 7, "key": SECRET}, 'client-id: missing in {"id": 7, "key": "(not shown)"}'),
+        ({"id": 7, "client-id": "01"}, 'key: missing in {"id": 7, "client-id": "01"}'),
+        (
+            KEY | {"secret": 1},
+            '{"id": 7, "key": "(not shown)", "client-id": "01:02:00:5e:00:53:01", "secret": 1}: must be a map with keys among',
+        ),
+        (SECRET, "null: must be a map with keys among id, key, client-id"),
+    ],
+)
+def test_keys_that_cant_be(element: object, text: str) -> None:
+    """The message names the key, what it is and what is allowed, and keeps the secret."""
+    said = refusal_of("auth-keys", [KEY, element])
+    assert said.startswith(f"auth-keys[1]: {text}")
+    assert SECRET[2:] not in said
+
+
+@pytest.mark.parametrize("key", ["auth-keys", "auth_keys", "dsn", "batch-size"])
+def test_keys_in_the_wrong_place_are_not_shown(key: str) -> None:
+    said = refusal_of(key, KEY)
+    assert said.startswith(f'{key}: {{"id": 7, "key": "(not shown)", ')
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("key", ARRAYS)
+def test_the_schema_of_lists(key: str) -> None:
+    schema = json_schema()["properties"][key]
+    assert matches(schema, [])
+    good = KEY if key == "auth-keys" else {"client-id": "01:02"}
+    assert matches(schema, [good])
+    for bad in ({}, good | {"x": 1}, {"client-id": ""}, {"client-id": "xy"}, 1, [good]):
+        assert not matches(schema, [good, bad])
