@@ -78,7 +78,9 @@ class Database:
             space,
         )
         return int(
-            self.sql("select pool from deleg.origins where space = %s and prefix = %s", space, IPv4Network(prefix))[0][0]
+            self.sql("select pool from deleg.origins where space = %s and prefix = %s", space, IPv4Network(prefix))[0][
+                0
+            ]
         )
 
     def violations(self) -> list[tuple[str, int, str, str]]:

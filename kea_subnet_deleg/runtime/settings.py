@@ -118,7 +118,9 @@ def _only(element: object, *keys: str) -> Mapping[str, Any]:
 
 def _key(element: object) -> AuthenticationKey:
     """Read an element of auth-keys."""
-    given = _only(element if isinstance(element, dict) else None, "id", "key", "client-id")  # a lone string may be the key
+    given = _only(
+        element if isinstance(element, dict) else None, "id", "key", "client-id"
+    )  # a lone string may be the key
     for needed in ("id", "key", "client-id"):
         if needed not in given:
             raise ValueError(f"{needed}: missing in {_shown(element)}")

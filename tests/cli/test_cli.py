@@ -155,7 +155,9 @@ def test_removing_a_pool_that_is_leased_from(dsn: str) -> None:
 @pytest.mark.parametrize("prefix", ["10.64.0.0/16", "10.64.0.0/24", "10.0.0.0/8"])
 def test_a_pool_that_overlaps(dsn: str, prefix: str) -> None:
     text = refused("pool", "add", prefix, dsn=dsn)
-    assert text == f"kea-subnet-deleg: {prefix} overlaps a pool that is already there in space default; see `pool list`\n"
+    assert (
+        text == f"kea-subnet-deleg: {prefix} overlaps a pool that is already there in space default; see `pool list`\n"
+    )
 
 
 @pytest.mark.parametrize("prefix", ["10.64.0.1/16", "10.64.0.0/31", "0.0.0.0/0", "10.64.0.0", "x", "fd00::/8", ""])
@@ -171,7 +173,10 @@ def test_a_lease_time_that_cant_be(seconds: str) -> None:
 
 @pytest.mark.usefixtures("scene")
 def test_a_pool_that_is_not_there(dsn: str) -> None:
-    assert refused("pool", "remove", "10.65.0.0/16", dsn=dsn) == "kea-subnet-deleg: no pool 10.65.0.0/16 in space default\n"
+    assert (
+        refused("pool", "remove", "10.65.0.0/16", dsn=dsn)
+        == "kea-subnet-deleg: no pool 10.65.0.0/16 in space default\n"
+    )
 
 
 @pytest.mark.usefixtures("scene")

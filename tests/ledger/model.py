@@ -187,9 +187,7 @@ class Model:
         client = asks.identity
         mine = self.of(client, *OUT)
         if not asks.blocks or not all(
-            block in mine
-            and self.held[block].hierarchical == hierarchical
-            and (self.held[block].push or not more)
+            block in mine and self.held[block].hierarchical == hierarchical and (self.held[block].push or not more)
             for block, hierarchical, more in asks.blocks
         ):
             return Outcome(Result.REFUSED)
@@ -204,7 +202,13 @@ class Model:
                 self.give_back(block)
         granted = tuple(_granted(block, self.held[block]) for block in kept)  # without d: that is for renewals
         nonce = self.agree(client, asks.contact.nonce)
-        return Outcome(Result.ACKNOWLEDGED, lease_time, granted, nonce=nonce, held=addresses(self.of(client, *OUT) if asks.held else ()))
+        return Outcome(
+            Result.ACKNOWLEDGED,
+            lease_time,
+            granted,
+            nonce=nonce,
+            held=addresses(self.of(client, *OUT) if asks.held else ()),
+        )
 
     def agree(self, client: bytes, nonce: bytes | None) -> bytes | None:
         """Return the nonce in force where the client can use one; the first it could use is kept."""
@@ -308,7 +312,9 @@ class Model:
     def overlaps(self, prefix: IPv4Network) -> bool:
         return any(prefix.overlaps(origin) for origin in self.origins)
 
-    def pool_add(self, prefix: IPv4Network, number: int, name: str, max_lease: int | None, terms: Mapping[str, Any]) -> None:
+    def pool_add(
+        self, prefix: IPv4Network, number: int, name: str, max_lease: int | None, terms: Mapping[str, Any]
+    ) -> None:
         """Add an origin that overlaps none to a pool, which the ledger gave a number."""
         pool = self.pools.setdefault(name, Pool(number))
         for term, value in terms.items():

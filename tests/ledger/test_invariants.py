@@ -171,7 +171,14 @@ def test_a_violation_is_reported(
 
 
 def _insert(prefix: str, state: str = "free", **columns: object) -> tuple[str, list[object]]:
-    values: dict[str, object] = {"space": 0, "prefix": prefix, "origin": "10.64.0.0/22", "pool": 2, "state": state, **columns}
+    values: dict[str, object] = {
+        "space": 0,
+        "prefix": prefix,
+        "origin": "10.64.0.0/22",
+        "pool": 2,
+        "state": state,
+        **columns,
+    }
     return (
         f"insert into deleg.blocks ({', '.join(values)}) values ({', '.join(['%s'] * len(values))})",
         list(values.values()),

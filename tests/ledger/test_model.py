@@ -112,7 +112,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ messages
 
-    @rule(at=connections, space=spaces, client=clients, xid=xids, name=st.sampled_from((None, "sales", "?")), data=st.data())
+    @rule(
+        at=connections,
+        space=spaces,
+        client=clients,
+        xid=xids,
+        name=st.sampled_from((None, "sales", "?")),
+        data=st.data(),
+    )
     def offer(self, at: int, space: int, client: bytes, xid: int, name: str | None, data: st.DataObject) -> None:
         """DISCOVER, of the pools that serve the name, as a server finds them in the directory."""
         model = self.models[space]
@@ -136,7 +143,15 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.send(at, operation, model.offer(operation), data)
 
-    @rule(at=connections, space=spaces, client=clients, xid=xids, lease_time=lease_times, sizes=size_lists(), data=st.data())
+    @rule(
+        at=connections,
+        space=spaces,
+        client=clients,
+        xid=xids,
+        lease_time=lease_times,
+        sizes=size_lists(),
+        data=st.data(),
+    )
     def lease(
         self,
         at: int,
@@ -241,7 +256,9 @@ class LedgerMachine(RuleBasedStateMachine):
         model = self.models[space]
         for block in self.some(data, sorted(model.held)):
             self.database.sql(
-                "update deleg.blocks set expires = now() - interval '1 s' where space = %s and prefix = %s", space, block
+                "update deleg.blocks set expires = now() - interval '1 s' where space = %s and prefix = %s",
+                space,
+                block,
             )
             model.held[block].due = True
         for block in self.some(data, sorted(model.takebacks)):
@@ -251,8 +268,10 @@ class LedgerMachine(RuleBasedStateMachine):
             model.takebacks[block].due = True
 
     @precondition(
-        lambda self: any(held.due for model in self.models for held in model.held.values())
-        or any(origin.closing for model in self.models for origin in model.origins.values())
+        lambda self: (
+            any(held.due for model in self.models for held in model.held.values())
+            or any(origin.closing for model in self.models for origin in model.origins.values())
+        )
     )
     @rule(at=connections, quarantine=st.sampled_from((0, HOLD)))
     def sweep(self, at: int, quarantine: int) -> None:
@@ -267,7 +286,9 @@ class LedgerMachine(RuleBasedStateMachine):
         max_lease=st.sampled_from((None, 600, 86400)),
         terms=st.sampled_from(TERMS),
     )
-    def add_pool(self, space: int, prefix: IPv4Network, name: str, max_lease: int | None, terms: dict[str, Any]) -> None:
+    def add_pool(
+        self, space: int, prefix: IPv4Network, name: str, max_lease: int | None, terms: dict[str, Any]
+    ) -> None:
         self.close_batch()
         if self.models[space].overlaps(prefix):
             with pytest.raises(LedgerError, match="overlaps a pool"):
@@ -303,7 +324,9 @@ class LedgerMachine(RuleBasedStateMachine):
         space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
         model = self.models[space]
         leased = sorted(block for block, held in model.held.items() if held.state in HELD)
-        block = data.draw(st.one_of(st.sampled_from(leased), st.sampled_from(leased), st.sampled_from(sorted(model.held))))
+        block = data.draw(
+            st.one_of(st.sampled_from(leased), st.sampled_from(leased), st.sampled_from(sorted(model.held)))
+        )
         if takeback:
             assert self.admin.lease_takeback(block, SPACES[space]) == model.takeback(block)
         else:

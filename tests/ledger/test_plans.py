@@ -93,7 +93,10 @@ MESSAGES: dict[str, tuple[Operation, ...]] = {
     "offer of a smaller block": (Client.number(9).offer(1, 16, 20),),
     "offer to who holds some": (HOLDER.offer(1, 24, 26),),
     "offer of a named block": (Client.number(9).offer(1, 24, named="10.0.10.64/26"),),
-    "offer within limits": (HOLDER.offer(1, 24, max_blocks=100, max_addresses=100000), HOLDER.offer(2, 24, max_blocks=1)),
+    "offer within limits": (
+        HOLDER.offer(1, 24, max_blocks=100, max_addresses=100000),
+        HOLDER.offer(2, 24, max_blocks=1),
+    ),
     "nothing left": (Client.number(9).offer(1, 8, longest=8), HOLDER.offer(2, 8, longest=8)),
     "offer again": (Client.number(9).offer(1, 24), Client.number(9).offer(1, 24)),
     "accept, leaving one out": (Client.number(9).offer(1, 24, 24), Client.number(9).accept(1, "10.0.0.0/24")),
@@ -160,7 +163,9 @@ def _fill_free(database: Database, blocks: int) -> None:
     connection.execute("set session_replication_role = replica")  # no events: they would take the most time
     connection.execute("insert into deleg.pools (space, name) values (0, 'free')")
     connection.execute("insert into deleg.pools (space, name, reserve) values (0, 'reserved', 1000)")
-    connection.execute("insert into deleg.origins (space, prefix, pool) values (0, '10.0.0.0/8', 2), (0, '11.0.0.0/8', 3)")
+    connection.execute(
+        "insert into deleg.origins (space, prefix, pool) values (0, '10.0.0.0/8', 2), (0, '11.0.0.0/8', 3)"
+    )
     connection.execute(
         "insert into deleg.blocks (space, prefix, origin, pool, state)"
         " select 0, set_masklen(lower + n * 16::bigint, 28)::cidr, set_masklen(lower, 8)::cidr, pool, 'free'"

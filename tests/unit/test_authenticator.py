@@ -139,7 +139,9 @@ def test_forcerenew_for_whom() -> None:
     server = authenticator()
     option, key = server.for_forcerenew(KEYED, NONCE, 5)
     assert option is not None
-    assert option.encode() == bytes((theirs.DELAYED, 1, 0)) + (5).to_bytes(8, "big") + (7).to_bytes(4, "big") + bytes(16)
+    assert option.encode() == bytes((theirs.DELAYED, 1, 0)) + (5).to_bytes(8, "big") + (7).to_bytes(4, "big") + bytes(
+        16
+    )
     assert key == KEY.key
     option, key = server.for_forcerenew(b"x", NONCE, 6)
     assert option is not None

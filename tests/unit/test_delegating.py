@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome
+from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome, Selector
 from kea_subnet_deleg.policy import Limits, Policy
 from kea_subnet_deleg.roles.admission import Admission
 from kea_subnet_deleg.roles.authentication import AuthenticationKey
 from kea_subnet_deleg.roles.delegating import Delegating
-from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.roles.shortages import Shortage, Shortages
 from kea_subnet_deleg.runtime.views import LedgerViews
+from tests.client.authentication import Key, check_delayed, signed
 from tests.client.codec import Allocation, Block, Code, Information, Message, Request, Type, decode, information
 from tests.conftest import Database
 from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message, surroundings, terms
@@ -442,3 +443,123 @@ def test_no_message_no_transaction() -> None:
     role = Delegating(terms(), surroundings(Untouchable(), LedgerViews(), FakeKea(), {}))
     assert role.handle([]) == []
     assert role.handle([inbound(b"nonsense")]) == []
+
+
+# ------------------------------------------------------------------------------------------------ who is not served
+
+
+DISCOVER = message(Type.DISCOVER, Allocation((Request(24),)))
+
+
+def refusals(server: Server) -> list[tuple[str, str]]:
+    """Return kind and reason of the events that changed no block."""
+    return server.database.sql("select kind, reason from deleg.events where state is null and was is null order by seq")
+
+
+def test_the_allow_list(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    server = Server(database, allow=[Admission(client_id=b"\1\2\0\0\0\0\2")])
+    assert server.hear(DISCOVER, DISCOVER) == []
+    assert server.count() == {"not-admitted": 2, "silent": 2}
+    assert refusals(server) == [("not-admitted", "not on the allow-list")]
+    assert len(server.offer(24, client=2)) == 1
+
+
+def test_the_allow_list_by_where_the_relay_is(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    assert Server(database, allow=[Admission(network=IPv4Network("192.0.2.0/24"))]).hear(DISCOVER) == []
+    assert len(Server(database, allow=[Admission(network=IPv4Network(f"{RELAY}/32"))]).offer(24)) == 1
+
+
+def test_more_messages_than_one_client_may_send(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    server = Server(database, rate=1.0)
+    assert len(server.hear(*[DISCOVER] * 20)) == 5
+    assert server.count() == {"answered": 5, "limited": 15, "silent": 15}
+    assert refusals(server) == [("limited", "asks more often than one client may")]
+    assert len(server.offer(24, client=2)) == 1  # others are served
+    server.clock.now += 1.0
+    assert len(server.hear(DISCOVER, DISCOVER)) == 1
+
+
+def test_a_client_that_has_a_key(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    key = AuthenticationKey(7, b"sixteen octets!!", b"\1\2\0\0\0\0\1")
+    server = Server(database, keys=[key])
+    assert server.hear(DISCOVER) == []
+    assert server.count() == {"not-authentic": 1, "silent": 1}
+    assert refusals(server) == [("not-authentic", "no authentication, though the client has a key")]
+    mine = Key(7, key.key)
+    (offer,) = server.hear(signed(DISCOVER, mine))
+    request = message(Type.REQUEST, information(*offer.allocation.blocks), server=SERVER)
+    assert server.hear(signed(request, Key(7, b"another 16 octet"))) == []
+    (ack,) = server.hear(signed(request, mine))
+    assert ack.type is Type.ACK
+    assert check_delayed(ack, ack.encode(), mine) > 0
+    assert len(server.offer(24, client=2)) == 1
+
+
+# ------------------------------------------------------------------------------------------------ limits, pools, spaces
+
+
+def test_a_lessee_that_holds_all_it_may(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    server = Server(database, max_blocks=2, max_addresses=512)
+    server.lease(24, xid=1)
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(23),)), xid=2)) == []
+    server.lease(24, xid=3)
+    server.count()
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(30),)), xid=4)) == []
+    assert server.count() == {"limited": 1}
+    assert refusals(server) == [("limited", "holds as much as one lessee may")]
+    assert len(server.offer(24, client=2)) == 1
+    assert not server.shortages
+
+
+def test_nothing_left_is_a_shortage_of_the_pools_asked(database: Database) -> None:
+    pool = database.pool("10.0.0.0/24", name="default")
+    server = Server(database)
+    server.lease(24)
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(24), Request(26))), client=2)) == []
+    assert server.shortages.take() == [Shortage(0, (pool,), 256 + 64)]
+
+
+def test_pools_by_subnet_name(database: Database) -> None:
+    database.pool("10.0.0.0/16", name="default")
+    database.pool("10.1.0.0/16", name="sales", tags=["sales"], default_length=26, largest_length=25, smallest_length=28)
+    server = Server(database)
+
+    def ask(length: int, name: str | None, client: int) -> list[str]:
+        allocation = Allocation((Request(length),), names=() if name is None else (name,))
+        answers = server.hear(message(Type.DISCOVER, allocation, client=client))
+        return [str(block.network) for answer in answers for block in answer.allocation.blocks]
+
+    assert ask(0, None, 1) == ["10.0.0.0/24"]
+    assert ask(0, "sales", 2) == ["10.1.0.0/26"]
+    assert ask(16, "sales", 3) == ["10.1.0.128/25"]  # the largest of this pool
+    assert ask(29, "sales", 4) == []
+    assert ask(24, "?", 5) == ["10.0.1.0/24"]
+
+
+def test_a_space_by_its_relay(database: Database) -> None:
+    with database.admin() as admin:
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, network=IPv4Network(f"{RELAY}/32")))
+    (space,) = database.sql("select space from deleg.spaces where name = 'blue'")[0]
+    server = Server(database)
+    database.pool("10.0.0.0/24", name="default")
+    server.views.read(server.ledger)
+    assert server.hear(DISCOVER) == []  # space 0 has some, blue has none
+    assert refusals(server) == [("refused", "no pool serves this request")]
+    database.pool("10.0.0.0/24", space=space, name="default")
+    server.views.read(server.ledger)
+    (block,) = server.lease(24)
+    assert database.sql("select space, prefix::text from deleg.blocks where state = 'leased'") == [
+        (space, str(block.network))
+    ]
+    assert database.violations() == []
+
+
+def test_a_pool_whose_policy_this_server_lacks(database: Database) -> None:
+    database.pool("10.0.0.0/24", policy="elsewhere")
+    assert len(Server(database).offer(26)) == 1

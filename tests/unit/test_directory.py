@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.ledger import Directory, PoolTerms
+from kea_subnet_deleg.ledger import Directory, Pool, PoolTerms, Selector
+from tests.conftest import Database
 
 EMPTY = PoolTerms(1, 0, "default")  # each new ledger has it
 CAMPUS = PoolTerms(2, 0, "campus", policy="proportional", origins=(IPv4Network("10.64.0.0/10"),))
@@ -30,3 +31,90 @@ DIRECTORY = Directory((EMPTY, CAMPUS, SALES, GONE, BLUE))
 )
 def test_pools_without_address_space_have_no_say(space: int, name: str | None, pools: tuple[PoolTerms, ...]) -> None:
     assert DIRECTORY.pools_for(space, name) == pools
+
+
+# ------------------------------------------------------------------------------------------------ spaces
+
+
+ROUTER = b"\1\2\0\0\0\0\1"
+SELECTING = Directory(
+    (CAMPUS, BLUE),
+    (
+        Selector(1, vss="blue"),
+        Selector(2, network=IPv4Network("10.0.0.0/8")),
+        Selector(3, network=IPv4Network("10.1.0.0/16")),
+        Selector(4, identity=ROUTER),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("identity", "vss", "relay", "space"),
+    [
+        (b"x", None, "0.0.0.0", 0),
+        (b"x", None, "192.0.2.1", 0),
+        (b"x", "blue", "0.0.0.0", 1),
+        (b"x", "blue", "10.1.0.1", 1),  # a VSS goes before where the relay is
+        (b"x", "red", "10.1.0.1", None),  # and where it is unknown, nothing else decides (RFC 6607)
+        (b"x", None, "10.2.0.1", 2),
+        (b"x", None, "10.1.0.1", 3),  # the longest network
+        (ROUTER, None, "10.1.0.1", 4),
+        (ROUTER, "blue", "10.1.0.1", 4),
+        (ROUTER, "red", "0.0.0.0", 4),
+    ],
+)
+def test_the_space_of_a_request(identity: bytes, vss: str | None, relay: str, space: int | None) -> None:
+    assert SELECTING.space_of(identity, vss, int(IPv4Address(relay))) == space
+
+
+@pytest.mark.parametrize(
+    ("space", "block", "pool"),
+    [
+        (0, "10.64.0.0/10", CAMPUS),
+        (0, "10.127.255.252/30", CAMPUS),
+        (0, "10.32.7.0/24", SALES),
+        (0, "10.0.0.0/8", None),  # larger than the origin in it
+        (0, "192.0.2.0/24", None),
+        (1, "10.64.0.0/24", BLUE),
+        (1, "10.32.0.0/24", None),
+        (2, "10.64.0.0/24", None),
+    ],
+)
+def test_the_pool_of_a_block(space: int, block: str, pool: PoolTerms | None) -> None:
+    assert DIRECTORY.pool_of(space, IPv4Network(block)) == pool
+
+
+def test_the_size_of_a_pool() -> None:
+    assert (EMPTY.size, SALES.size) == (0, 65536)
+    assert PoolTerms(9, 0, "two", origins=(IPv4Network("10.0.0.0/30"), IPv4Network("10.1.0.0/30"))).size == 8
+
+
+def test_the_directory_of_a_ledger(database: Database) -> None:
+    with database.admin() as admin:
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, vss="vpn"))
+        admin.space_select("blue", Selector(0, network=IPv4Network("10.1.0.0/16")))
+        admin.space_select("blue", Selector(0, identity=ROUTER))
+        terms = {
+            "tags": ["sales"],
+            "policy": "proportional",
+            "default_length": 26,
+            "largest_length": 25,
+            "smallest_length": 27,
+        }
+        admin.pool_add(Pool(IPv4Network("10.0.0.0/16"), "a", space="blue", terms=terms))
+        admin.pool_add(Pool(IPv4Network("10.2.0.0/16"), "a", space="blue"))
+        admin.space_select("default", Selector(0, vss="vpn"))  # replaces what it said before
+    database.ledger().server_seen(0x0A000001, "one", "0")
+    found = database.ledger().directory()
+    (blue,) = {selector.space for selector in found.selectors if selector.identity == ROUTER}
+    origins = (IPv4Network("10.0.0.0/16"), IPv4Network("10.2.0.0/16"))
+    (pool,) = found.pools_for(blue, "sales")
+    assert pool == PoolTerms(pool.number, blue, "a", frozenset({"sales"}), "proportional", 26, 25, 27, origins)
+    assert found.pools_for(blue, None) == ()
+    assert found.servers == {0x0A000001}
+    assert set(found.selectors) == {
+        Selector(0, vss="vpn"),
+        Selector(blue, network=IPv4Network("10.1.0.0/16")),
+        Selector(blue, identity=ROUTER),
+    }

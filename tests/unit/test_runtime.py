@@ -13,7 +13,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import Directory, Ledger, LedgerError, LedgerUnavailable, Operation, OperationFailed, Outcome
+from kea_subnet_deleg.ledger import (
+    Directory,
+    Ledger,
+    LedgerError,
+    LedgerUnavailable,
+    Operation,
+    OperationFailed,
+    Outcome,
+)
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service

@@ -248,7 +248,7 @@ def test_each_parameter_is_documented_and_has_a_good_default(key: str) -> None:
 # ------------------------------------------------------------------------------------------------ lists of maps
 
 
-SECRET = "00112233445566778899aabbccddeeff"
+SECRET = "00112233445566778899aabbccddeeff"  # noqa: S105
 KEY = {"id": 7, "key": SECRET, "client-id": "01:02:00:5e:00:53:01"}
 
 
@@ -280,7 +280,10 @@ def test_who_may_ask() -> None:
         ({"network": "10.0.0.1/8"}, 'network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'),
         ({"network": "fd00::/8"}, "network: \"fd00::/8\": Expected 4 octets in 'fd00::'; must be an IPv4 prefix"),
         *[
-            ({key: value}, f"{key}: {json.dumps(value)}: must be 1 to 255 octets in hexadecimal, e.g. 01:02:00:5e:00:53:01")
+            (
+                {key: value},
+                f"{key}: {json.dumps(value)}: must be 1 to 255 octets in hexadecimal, e.g. 01:02:00:5e:00:53:01",
+            )
             for key in ("client-id", "circuit-id", "remote-id")
             for value in ("", "0", "xy", 12, "00" * 256)
         ],

@@ -40,9 +40,7 @@ class Scene:
         self.kea, self.shortages, self.own, self.now = FakeKea(), Shortages(), {SERVER: 3}, 1000.0
         terms = TakebackTerms(2, 4.0, 0, on_shortage, unauthenticated)
         authenticator = Authenticator([KEY], lambda: 1)
-        self.takeback = Takeback(
-            terms, self.shortages, authenticator, KeaJournal(self.kea), self.own, lambda: self.now
-        )
+        self.takeback = Takeback(terms, self.shortages, authenticator, KeaJournal(self.kea), self.own, lambda: self.now)
 
     def ask_back(self, block: str) -> None:
         assert self.database.sql("select deleg.lease_takeback('default', %s::cidr)", block) == [(True,)]
@@ -70,7 +68,12 @@ def test_it_goes_to_where_the_lessee_was_answered(scene: Scene, relayed: bool) -
     assert scene.turn() == []
     scene.ask_back(block)
     ((sent, said),) = scene.turn()
-    assert (sent.destination, sent.destination_port, sent.interface, sent.source) == (PLACE, 67 if relayed else 68, 3, SERVER)
+    assert (sent.destination, sent.destination_port, sent.interface, sent.source) == (
+        PLACE,
+        67 if relayed else 68,
+        3,
+        SERVER,
+    )
     assert sent.hardware == b"\2\0\0\0\0\1"
     assert said.type is Type.FORCERENEW
     assert [str(found.network) for found in said.allocation.blocks] == [block]
@@ -141,7 +144,9 @@ def test_to_who_cant_check_it_only_where_the_operator_says_so(database: Database
 
 def test_never_a_broadcast(scene: Scene) -> None:
     """RFC 3203 section 2.2. A client without an address of its own was answered by broadcast."""
-    scene.ask_back(lease(scene.ledger, Client(b"\0router", contact=contact(relayed=False, address=NO_ADDRESS)), 1, 26)[0])
+    scene.ask_back(
+        lease(scene.ledger, Client(b"\0router", contact=contact(relayed=False, address=NO_ADDRESS)), 1, 26)[0]
+    )
     assert scene.turn() == []
     assert scene.endings() == ["not sent: the holder has no address of its own"]
 
