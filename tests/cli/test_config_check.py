@@ -73,7 +73,7 @@ def test_comments_in_strings_are_what_the_hook_gets(conf: Path) -> None:
         ({"dsn": DSN, "lease-time": "week"}, 'lease-time: "week": must be an integer from 1 to 4294967295'),
         (
             {"dsn": DSN, "auth-keys": [{"id": 1, "key": "00", "client-id": "01"}]},
-            'auth-keys[0]: key: (not shown, 1 octets): must be 16 to',
+            "auth-keys[0]: key: (not shown, 1 octets): must be 16 to",
         ),
         ({"dsn": DSN, "scarce-below": 0.01}, "scarce-below: 0.01: must not be less than critical-below, which is 0.05"),
         ({"dsn": DSN, "lease-tyme": 1}, "lease-tyme: 1: no such parameter; allowed are allow, "),

@@ -41,7 +41,7 @@ BAD = {
     '"lease-tyme": 60': "lease-tyme: 60: no such parameter; allowed are allow, ample-above, auth-keys, batch-size, ",
     '"dsn": "hots=/run"': 'dsn: "hots=/run": invalid connection option "hots"',
     '"auth-keys": [{"id": 1, "key": "0011", "client-id": "01"}]': (
-        'auth-keys[0]: key: (not shown, 2 octets): must be 16 to 64 octets in hexadecimal'
+        "auth-keys[0]: key: (not shown, 2 octets): must be 16 to 64 octets in hexadecimal"
     ),
     f'"auth-keys": [{{"id": 1, "key": "{KEY}", "client-id": "01"}}, {{"id": 2, "key": "{KEY * 5}", "client-id": "02"}}]': (
         f'auth-keys[1]: key: "{KEY * 5}": must be 16 to 64 octets in hexadecimal'
