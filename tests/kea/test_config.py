@@ -44,12 +44,12 @@ BAD = {
         "auth-keys[0]: key: (not shown, 2 octets): must be 16 to 64 octets in hexadecimal"
     ),
     f'"auth-keys": [{{"id": 1, "key": "{KEY}", "client-id": "01"}}, {{"id": 2, "key": "{KEY * 5}", "client-id": "02"}}]': (
-        f'auth-keys[1]: key: "{KEY * 5}": must be 16 to 64 octets in hexadecimal'
+        f"auth-keys[1]: key: (not shown, {len(KEY * 5) // 2} octets): must be 16 to 64 octets in hexadecimal"
     ),
     f'"auth-keys": [{{"id": -1, "key": "{KEY}", "client-id": "01"}}]': (
         "auth-keys[0]: id: -1: must be an integer from 0 to 4294967295"
     ),
-    f'"auth-keys": [{{"key": "{KEY}", "client-id": "01"}}]': 'auth-keys[0]: id: missing in {"client-id": "01"}',
+    f'"auth-keys": [{{"key": "{KEY}", "client-id": "01"}}]': 'auth-keys[0]: id: missing in {"key": "(not shown)", "client-id": "01"}',
     '"allow": [{"network": "10.0.0.1/8"}]': (
         'allow[0]: network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'
     ),
