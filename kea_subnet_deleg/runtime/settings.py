@@ -92,7 +92,7 @@ def _shown(value: object) -> str:
             return {key: "(not shown)" if key == "key" else hide(element) for key, element in value.items()}
         return [hide(element) for element in value] if isinstance(value, list) else value
 
-    return json.dumps(hide(value), sort_keys=True)  # Kea sorts them too
+    return json.dumps(hide(value))
 
 
 def _octets(what: str, text: object, shortest: int, longest: int) -> bytes:

@@ -49,7 +49,7 @@ BAD = {
     f'"auth-keys": [{{"id": -1, "key": "{KEY}", "client-id": "01"}}]': (
         "auth-keys[0]: id: -1: must be an integer from 0 to 4294967295"
     ),
-    f'"auth-keys": [{{"key": "{KEY}", "client-id": "01"}}]': 'auth-keys[0]: id: missing in {"client-id": "01", "key": "(not shown)"}',
+    f'"auth-keys": [{{"client-id": "01", "key": "{KEY}"}}]': 'auth-keys[0]: id: missing in {"client-id": "01", "key": "(not shown)"}',
     '"allow": [{"network": "10.0.0.1/8"}]': (
         'allow[0]: network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'
     ),
