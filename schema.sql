@@ -8,17 +8,23 @@
 -- The invariants, and who enforces them (deleg.ledger_check() reports every violation of each):
 --   I1  no two blocks of a space overlap                       exclusion constraint blocks_disjoint
 --   I2  the blocks of an origin tile it exactly                split and merge below are the only writers of a prefix
---   I3  no block is leased beyond its origin's own lease       least() wherever an expiry is computed
+--   I3  no block is leased or served beyond its origin's lease  least() wherever an expiry is computed; lock 0 where that lease is cut
 --   I4  free buddies of an origin are merged                   deleg._free()
 --   I5  every change of a block appends one event              trigger blocks_events; the events replay to the table
 --   I6  what was acknowledged was committed first              the servers answer after COMMIT; only offers commit asynchronously
 --   I7  one client transaction has one outcome                 unique index blocks_transaction
 --
 -- Locks, always taken in this order, so that no two transactions can wait for each other:
+--   0. advisory lock 222: every batch shares it; who cuts our own lease on an origin short has it alone, so that nobody leases beyond
+--      the new end meanwhile (I3). Before it comes 223 of the space: what upstream servers say is written down one message at a time;
 --   1. one advisory lock per client of the batch, in ascending order: two servers that heard the same client take turns;
 --   2. one advisory lock per space, before the first free block is touched: whoever splits or merges is alone, so a large block
---      being split elsewhere is never mistaken for an empty pool (as a mere SKIP LOCKED would);
---   3. block rows: of clients locked in 1, or free ones under 2. The sweeper takes 2 first and skips rows that are locked.
+--      being split elsewhere is never mistaken for an empty pool (as a mere SKIP LOCKED would). Local blocks change under it, too;
+--   3. block rows: of clients locked in 1, or free and local ones under 2. The sweeper takes 2 first and skips rows that are locked;
+--   4. origin rows: under 223 or 2, or skipping those that are locked.
+--
+-- The first half makes the tables. The second half, behind its own heading, makes or replaces all else: `ledger upgrade` changes the
+-- tables of an older ledger (kea_subnet_deleg/ledger/upgrades), then runs the second half.
 
 create schema if not exists deleg;
 create schema if not exists report;
@@ -31,7 +37,14 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (1);
+insert into deleg.schema_version (version) values (2);
+
+-- As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
+create table deleg.domain (
+    sole boolean primary key default true check (sole),
+    identity bytea not null
+);
+insert into deleg.domain (identity) values ('\xff000000010004'::bytea || uuid_send(gen_random_uuid()));
 
 -- Address spaces (VRFs, tenants). Spaces may overlap each other; within one, nothing overlaps.
 create table deleg.spaces (
@@ -79,10 +92,26 @@ create table deleg.origins (
     max_lease bigint check (max_lease between 1 and 4294967295),     -- seconds; null: unlimited (seed [0094])
     expires timestamptz not null default 'infinity',                 -- end of our own lease on it
     closing boolean not null default false,                          -- being removed: nothing new is leased from it
-    created timestamptz not null default now(),
+    created timestamptz not null default now(),                      -- or when our own lease on it began
+    -- Of a lease from an upstream server:
+    upstream inet,                                                   -- server identifier of who acknowledged it last
+    lease_time bigint,                                               -- seconds it granted
+    renewed timestamptz,                                             -- last acknowledged
+    renew_at timestamptz,                                            -- T1: from now on it is renewed,
+    rebind_at timestamptz,                                           -- T2: from now on by any server (RFC 2131 4.4.5)
+    next_try timestamptz,                                            -- when the next renewal, or RELEASE, is to be sent
+    tries integer not null default 0,                                -- renewals sent since it was last acknowledged
+    high_water bigint,                                               -- most in use at once since it began, as far as figures are known
+    removing boolean not null default false,                         -- an operator removes it: stays closing, whatever upstream says
+    giving_back boolean not null default false,                      -- one of us is about to send the RELEASE
     primary key (space, prefix),
-    constraint origins_disjoint exclude using gist (space with =, prefix inet_ops with &&)
+    constraint origins_disjoint exclude using gist (space with =, prefix inet_ops with &&),
+    constraint origins_upstream check ((kind = 'upstream') = (num_nonnulls(upstream, lease_time, renew_at, rebind_at) = 4))
 );
+-- Whose renewal is due; which have no time left, and which are from somebody: nothing of these is offered (to him).
+create index origins_due on deleg.origins (next_try) where kind = 'upstream';
+create index origins_end on deleg.origins (expires) where kind = 'upstream';
+create index origins_server on deleg.origins (space, upstream) where kind = 'upstream';
 
 -- Who asks for subnets: the client identifier (option 61), else hardware type and address (RFC 2131 4.2).
 create table deleg.lessees (
@@ -124,11 +153,12 @@ create table deleg.blocks (
     slot smallint,                               --   of its Subnet-Requests it answers (I7)
     server inet,                                 -- server identifier that offered or acknowledged it
     lease_time bigint,                           -- seconds granted; 4294967295: for ever (RFC 2131 3.3)
-    since timestamptz not null default now(),    -- in this state since
+    since timestamptz not null default now(),    -- in this state since; local: or draining since
     renewed timestamptz,                         -- last acknowledged
-    expires timestamptz,                         -- end of the hold, the lease or the quarantine; null: none
+    expires timestamptz,                         -- end of the hold, the lease, the quarantine, or (local) of our own lease; null: none
     reason text not null default 'created',      -- why it is in this state, one word or two
     detail jsonb,                                -- the numbers of that decision
+    network text,                                -- which serves it (local), or served it (quarantined)
     primary key (space, prefix),
     foreign key (space, origin) references deleg.origins (space, prefix),
     -- Space and prefix as one prefix of 128 bits: an SP-GiST radix tree finds overlaps in it faster than GiST finds them in
@@ -145,18 +175,47 @@ create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot
     where state in ('offered', 'leased', 'reserved');
 -- What is due: holds, leases and quarantines that end.
 create index blocks_due on deleg.blocks (expires) where expires is not null;
+-- What we serve addresses of: for networks, and for relays.
+create index blocks_served on deleg.blocks (space, network, prefix) where network is not null or not hierarchical;
 
--- The last usage a lessee reported for a block it holds (RFC 6656 3.2.1.1; seed [0075]). Null: not reported.
+-- The last usage a lessee reported for a block it holds (RFC 6656 3.2.1.1; seed [0075]), or of a local block, without lessee, as we
+-- measured it. Null: not known.
 create table deleg.usage (
     space integer not null,
     prefix cidr not null,
-    lessee bigint not null references deleg.lessees,
+    lessee bigint references deleg.lessees,
     reported timestamptz not null default now(),
     high_water integer check (high_water between 0 and 65534),
     in_use integer check (in_use between 0 and 65534),
     unusable integer check (unusable between 0 and 65534),
     primary key (space, prefix)
 ) with (fillfactor = 70);
+
+-- The growth of a block's use (seed [0129]): for each day (UTC) what was in use first, last and at most.
+create table deleg.usage_days (
+    space integer not null,
+    prefix cidr not null,
+    day date not null,
+    in_use_first integer not null,
+    in_use_last integer not null,
+    most integer not null,
+    primary key (space, prefix, day)
+);
+create index usage_days_day on deleg.usage_days (day);
+
+-- The servers that subnets were leased from: by what their FORCERENEWs are checked (RFC 6704).
+create table deleg.upstreams (
+    server inet primary key,                                         -- server identifier
+    nonce bytea check (length(nonce) = 16),
+    replay numeric(20) not null default 0 check (replay >= 0)        -- the highest value seen (RFC 3118 2): 64 bits, unsigned
+);
+
+-- Work that any server of the domain may do, and one does.
+create table deleg.claims (
+    what text primary key,
+    who text not null,
+    until timestamptz not null
+);
 
 -- Leases that are asked back by FORCERENEW (RFC 6656 5.4; seed [0085]) until their holder renews, or does not answer.
 create table deleg.takebacks (
@@ -193,22 +252,24 @@ create index events_identity on deleg.events (space, identity, kind, at) where i
 create index events_at on deleg.events using brin (at);
 
 
+-- ==================================================================================================== what can be replaced
+
 -- ---------------------------------------------------------------------------------------------------------------- I5
 
 -- The event, and what else must hold of a row whoever writes it. (Checks stand here and not as CHECK constraints because PostgreSQL
 -- reads a table's constraints afresh for each statement, which costs more than all the rest of an allocation.)
-create function deleg._block_event() returns trigger
+create or replace function deleg._block_event() returns trigger
 language plpgsql as $$
 declare
     v_kind text;
 begin
     if tg_op <> 'DELETE' and (new.prefix <<= new.origin and masklen(new.prefix) <= 30 and case new.state
-            when 'free' then coalesce(new.lessee, new.xid) is null and new.expires is null
+            when 'free' then coalesce(new.lessee, new.xid) is null and new.expires is null and new.network is null
             when 'offered' then new.lessee + new.xid + new.slot + new.lease_time is not null and new.expires is not null
                 and new.hierarchical is not null and not new.draining
             when 'leased' then new.lessee + new.lease_time is not null and new.expires is not null and new.hierarchical
             when 'reserved' then new.lessee + new.lease_time is not null and new.expires is not null and not new.hierarchical
-            when 'local' then new.lessee is null
+            when 'local' then new.lessee is null and new.expires is not null and new.network is not null
             when 'quarantined' then new.expires is not null end) is not true then
         raise exception 'block % of space % is not a valid % block: %', new.prefix, new.space, new.state, to_jsonb(new)
             using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
@@ -225,6 +286,7 @@ begin
             when new.state <> old.state then new.state::text
             when new.prefix <> old.prefix then 'resized'
             when new.draining and not old.draining then 'draining'
+            when old.draining and not new.draining then 'reopened'
             else 'renewed' end;
         insert into deleg.events (space, kind, was, prefix, was_state, state, draining, lessee, server, expires, reason, detail)
         values (new.space, v_kind, old.prefix, new.prefix, old.state, new.state, new.draining,
@@ -233,17 +295,17 @@ begin
     return null;
 end $$;
 
-create trigger blocks_events after insert or update or delete on deleg.blocks
+create or replace trigger blocks_events after insert or update or delete on deleg.blocks
     for each row execute function deleg._block_event();
 
 
 -- ------------------------------------------------------------------------------------------------------------- tools
 
-create function deleg._size(p_prefix cidr) returns bigint
+create or replace function deleg._size(p_prefix cidr) returns bigint
 language sql immutable strict parallel safe as $$ select 1::bigint << (32 - masklen(p_prefix)) $$;
 
 -- The other half of the parent of p_prefix.
-create function deleg._buddy(p_prefix cidr) returns cidr
+create or replace function deleg._buddy(p_prefix cidr) returns cidr
 language sql immutable parallel safe as $$
     select set_masklen(
         (case when network(set_masklen(p_prefix, masklen(p_prefix) - 1))::inet - '0.0.0.0'::inet = p_prefix::inet - '0.0.0.0'::inet
@@ -251,27 +313,33 @@ language sql immutable parallel safe as $$
               else p_prefix::inet - (1::bigint << (32 - masklen(p_prefix))) end)::inet, masklen(p_prefix))::cidr
 $$;
 
-create function deleg._ends(p_seconds bigint) returns timestamptz
+create or replace function deleg._ends(p_seconds bigint) returns timestamptz
 language sql stable as $$
     select case when p_seconds >= 4294967295 then 'infinity'::timestamptz else now() + make_interval(secs => p_seconds) end
 $$;
 
+-- Seconds until then, null where there is no end.
+create or replace function deleg._remaining(p_expires timestamptz) returns bigint
+language sql stable as $$
+    select case when p_expires < 'infinity' then greatest(0, floor(extract(epoch from p_expires - now())))::bigint end
+$$;
+
 -- Seconds a lease may last within an origin: its maximum, and what is left of our own lease on it (I3).
-create function deleg._within(p_seconds bigint, p_origin deleg.origins) returns bigint
+create or replace function deleg._within(p_seconds bigint, p_origin deleg.origins) returns bigint
 language sql stable as $$
     select greatest(0, least(p_seconds, p_origin.max_lease,
         case when p_origin.expires = 'infinity' then null else floor(extract(epoch from p_origin.expires - now()))::bigint end))
 $$;
 
 -- Alone with the free blocks of a space until the end of the transaction (lock 2).
-create function deleg._own_free_blocks(p_space integer) returns void
+create or replace function deleg._own_free_blocks(p_space integer) returns void
 language sql as $$ select pg_advisory_xact_lock(220, p_space) $$;
 
-create function deleg._lessee(p_space integer, p_identity bytea) returns bigint
+create or replace function deleg._lessee(p_space integer, p_identity bytea) returns bigint
 language sql stable as $$ select lessee from deleg.lessees where space = p_space and identity = p_identity $$;
 
 -- A decision that changed no block, for the audit trail; once a minute for the same client and kind, however often it asks.
-create function deleg._note(p_space integer, p_identity bytea, p_kind text, p_reason text, p_detail jsonb) returns void
+create or replace function deleg._note(p_space integer, p_identity bytea, p_kind text, p_reason text, p_detail jsonb) returns void
 language sql as $$
     insert into deleg.events (space, kind, identity, lessee, reason, detail)
     select p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail
@@ -281,7 +349,7 @@ $$;
 
 -- Where a lessee was answered, for when we speak first (FORCERENEW). p_contact: address, port, relayed, hardware (hex), nonce (hex or null:
 -- the one to agree on if there is none yet). Returns the nonce in force.
-create function deleg._contact(p_lessee bigint, p_contact jsonb) returns text
+create or replace function deleg._contact(p_lessee bigint, p_contact jsonb) returns text
 language plpgsql as $$
 declare
     v_known deleg.lessees;
@@ -302,14 +370,27 @@ begin
     return case when v_nonce is not null then encode(coalesce(v_known.nonce, v_nonce), 'hex') end;
 end $$;
 
+-- Something that the networks' role looks at has changed: to those who LISTEN, after COMMIT, once.
+create or replace function deleg._tell_networks() returns void
+language sql as $$ select pg_notify('kea_subnet_deleg', 'networks') $$;
+
+-- Nothing new is leased from an origin. Caller owns the free blocks.
+create or replace function deleg._close(p_space integer, p_prefix cidr, p_reason text) returns void
+language sql as $$
+    update deleg.origins set closing = true where space = p_space and prefix = p_prefix;
+    update deleg.blocks set draining = true, reason = p_reason
+     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+       and state = 'free' and not draining;
+$$;
+
 -- [network, prefix length, hierarchical, deprecate] as the servers read it.
-create function deleg._wire(p_prefix cidr, p_hierarchical boolean, p_deprecate boolean) returns jsonb
+create or replace function deleg._wire(p_prefix cidr, p_hierarchical boolean, p_deprecate boolean) returns jsonb
 language sql stable as $$
     select jsonb_build_array(p_prefix::inet - '0.0.0.0'::inet, masklen(p_prefix), p_hierarchical, p_deprecate)
 $$;
 
 -- The block goes back to the free ones and grows over every free buddy (I4). Caller owns the free blocks.
-create function deleg._free(p_space integer, p_prefix cidr, p_reason text) returns cidr
+create or replace function deleg._free(p_space integer, p_prefix cidr, p_reason text) returns cidr
 language plpgsql as $$
 declare
     v_prefix cidr := p_prefix;
@@ -327,13 +408,14 @@ begin
     end loop;
     update deleg.blocks
        set prefix = v_prefix, state = 'free', draining = v_closing, hierarchical = null, lessee = null, xid = null, slot = null,
-           server = null, lease_time = null, since = now(), renewed = null, expires = null, reason = p_reason, detail = null
+           server = null, lease_time = null, since = now(), renewed = null, expires = null, reason = p_reason, detail = null,
+           network = null
      where space = p_space and prefix = p_prefix;
     return v_prefix;
 end $$;
 
 -- What is offered in a transaction is free again. Returns the number of blocks.
-create function deleg._free_offers(p_space integer, p_lessee bigint, p_xid bigint, p_reason text) returns integer
+create or replace function deleg._free_offers(p_space integer, p_lessee bigint, p_xid bigint, p_reason text) returns integer
 language plpgsql as $$
 declare
     v_prefix cidr;
@@ -354,15 +436,21 @@ begin
 end $$;
 
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
-create function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
+create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
 language plpgsql as $$
+declare
+    v_served boolean;
 begin
     update deleg.blocks
        set state = 'quarantined', draining = false, since = now(), expires = deleg._ends(p_seconds), reason = p_reason,
            detail = null
-     where space = p_space and prefix = p_prefix;
+     where space = p_space and prefix = p_prefix
+    returning network is not null or not coalesce(hierarchical, true) into v_served;
     delete from deleg.usage where space = p_space and prefix = p_prefix;
     delete from deleg.takebacks where space = p_space and prefix = p_prefix;
+    if v_served then
+        perform deleg._tell_networks();
+    end if;
 end $$;
 
 
@@ -370,10 +458,11 @@ end $$;
 
 -- DISCOVER: hold a block for each size asked for (RFC 6656 4.2; seed [0060-63]).
 -- p_op: contact (below), server, xid, lease_time (the default), asked (or null), hold (all seconds), pools [number, ...] in question,
---       max_blocks, max_addresses (of one lessee; or null),
+--       max_blocks, max_addresses (of one lessee; or null), shortest (seconds that our own lease must have left; 1),
 --       sizes [[slot, wanted length, longest acceptable length, hierarchical, reason, detail, named block or null], ...]
 -- Outcome: offered, with `more` for flag s; limited; exhausted.
-create function deleg._offer(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+-- p_leased: something is leased to us from upstream.
+create or replace function deleg._offer(p_space integer, p_identity bytea, p_op jsonb, p_leased boolean) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
@@ -386,12 +475,12 @@ declare
     v_size jsonb;
     v_asked integer[] := array(select value::integer from jsonb_array_elements_text(p_op -> 'pools'));
     v_pools integer[];
+    v_barred cidr[] := null;
     v_free deleg.blocks;
     v_taken cidr;
     v_granted bigint;
     v_held bigint;
     v_held_blocks bigint;
-    v_origin deleg.origins;
 begin
     -- The same transaction heard before, by us or by another server of the domain: the same answer (I7). Of several blocks, the
     -- order of the requests they answer.
@@ -410,6 +499,16 @@ begin
     end if;
 
     perform pg_advisory_xact_lock(220, p_space);   -- lock 2
+    if p_leased then
+        -- Not from what the client itself leased to us (it would get its own space back), nor from what we ourselves have not for long.
+        v_barred := nullif(array(
+            select prefix from deleg.origins
+             where space = p_space and kind = 'upstream' and upstream = (p_op #>> '{contact,address}')::inet
+            union all
+            select prefix from deleg.origins
+             where space = p_space and kind = 'upstream'
+               and expires < now() + make_interval(secs => coalesce((p_op ->> 'shortest')::bigint, 1))), '{}');
+    end if;
     for v_size in select value from jsonb_array_elements(p_op -> 'sizes') loop
         if p_op ->> 'max_blocks' is not null or p_op ->> 'max_addresses' is not null then
             select count(*), coalesce(sum(deleg._size(prefix)), 0) into v_held_blocks, v_held
@@ -422,11 +521,11 @@ begin
         end if;
         v_pools := deleg._pools_open_to(v_asked, p_identity, 1::bigint << (32 - (v_size ->> 1)::integer));
         v_free := deleg._find_free(p_space, v_pools, v_lessee, (v_size ->> 1)::integer, (v_size ->> 2)::integer,
-                                   (v_size ->> 6)::cidr);
+                                   (v_size ->> 6)::cidr, v_barred);
         continue when v_free.prefix is null;
-        select * into strict v_origin from deleg.origins where space = p_space and prefix = v_free.origin;
-        select deleg._within(coalesce((p_op ->> 'asked')::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint), v_origin)
-          into v_granted from deleg.pools p where p.pool = v_free.pool;
+        select deleg._within(coalesce((p_op ->> 'asked')::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint), o)
+          into v_granted from deleg.origins o join deleg.pools p on p.pool = o.pool
+         where o.space = p_space and o.prefix = v_free.origin;
         continue when v_granted < 1;
         if v_lessee is null then
             insert into deleg.lessees (space, identity, address, port, relayed, hardware, nonce)
@@ -477,7 +576,7 @@ end $$;
 
 -- Of the pools in question, those that this client may have p_size addresses of: all but where only the reserve is left and it is no
 -- member. What is free of a pool is counted from its largest blocks on, and only until it is known to be enough.
-create function deleg._pools_open_to(p_pools integer[], p_identity bytea, p_size bigint) returns integer[]
+create or replace function deleg._pools_open_to(p_pools integer[], p_identity bytea, p_size bigint) returns integer[]
 language plpgsql stable as $$
 declare
     v_pool deleg.pools;
@@ -510,8 +609,10 @@ begin
 end $$;
 
 -- The free block to take: the one that holds the block the client names; else best fit, where possible of an origin it has space of
--- already (so that its routes aggregate); else the largest that is smaller, down to p_longest. Null where there is none.
-create function deleg._find_free(p_space integer, p_pools integer[], p_lessee bigint, p_wanted integer, p_longest integer, p_named cidr)
+-- already (so that its routes aggregate); else the largest that is smaller, down to p_longest. Null where there is none. Nothing of the
+-- origins p_barred (or null).
+create or replace function deleg._find_free(p_space integer, p_pools integer[], p_lessee bigint, p_wanted integer, p_longest integer, p_named cidr,
+                                            p_barred cidr[])
 returns deleg.blocks
 language plpgsql stable as $$
 declare
@@ -520,7 +621,8 @@ begin
     if p_named is not null then
         select * into v_free from deleg.blocks
          where space = p_space and state = 'free' and not draining and pool = any (p_pools)
-           and prefix = any (array(select network(set_masklen(p_named, len)) from generate_series(1, masklen(p_named)) as len));
+           and prefix = any (array(select network(set_masklen(p_named, len)) from generate_series(1, masklen(p_named)) as len))
+           and (p_barred is null or origin <> all (p_barred));
         if found then
             return v_free;
         end if;
@@ -534,11 +636,14 @@ begin
                 select * from deleg.blocks
                  where space = p_space and origin = o.origin and state = 'free' and not draining and masklen(prefix) <= p_wanted
                  order by masklen(prefix) desc, prefix limit 1) as f
-         where f.pool = any (p_pools)
+         where f.pool = any (p_pools) and (p_barred is null or o.origin <> all (p_barred))
          order by masklen(f.prefix) desc, f.prefix limit 1;
         if found then
             return v_free;
         end if;
+    end if;
+    if p_barred is not null then
+        return deleg._find_free_beside(p_space, p_pools, p_wanted, p_longest, p_barred);
     end if;
     select f.* into v_free
       from unnest(p_pools) as p (pool)
@@ -564,22 +669,56 @@ begin
     return v_free;
 end $$;
 
+-- The same, best fit, where some origins are barred: looked for in each of the others, since what is free of a barred one may be much.
+create or replace function deleg._find_free_beside(p_space integer, p_pools integer[], p_wanted integer, p_longest integer, p_barred cidr[])
+returns deleg.blocks
+language plpgsql stable as $$
+declare
+    v_free deleg.blocks;
+begin
+    select f.* into v_free
+      from deleg.origins o
+     cross join lateral (
+            select * from deleg.blocks
+             where space = p_space and origin = o.prefix and state = 'free' and not draining and masklen(prefix) <= p_wanted
+             order by masklen(prefix) desc, prefix limit 1) as f
+     where o.space = p_space and o.pool = any (p_pools) and not o.closing and o.prefix <> all (p_barred)
+     order by masklen(f.prefix) desc, f.prefix limit 1;
+    if found then
+        return v_free;
+    end if;
+    select f.* into v_free
+      from deleg.origins o
+     cross join lateral (
+            select * from deleg.blocks
+             where space = p_space and origin = o.prefix and state = 'free' and not draining and masklen(prefix) = (
+                    select masklen(prefix) from deleg.blocks
+                     where space = p_space and origin = o.prefix and state = 'free' and not draining
+                       and masklen(prefix) > p_wanted and masklen(prefix) <= p_longest
+                     order by masklen(prefix) limit 1)
+             order by prefix limit 1) as f
+     where o.space = p_space and o.pool = any (p_pools) and not o.closing and o.prefix <> all (p_barred)
+     order by masklen(f.prefix), f.prefix limit 1;
+    return v_free;
+end $$;
+
 -- REQUEST that names us: what was offered becomes leased or reserved, some of it may be left out (RFC 6656 4.3, 4.4; seed [0070-71]).
 -- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all.
 -- p_op: xid, server, contact, held (whether to say how much the client holds now), blocks [[prefix, hierarchical, s], ...]
-create function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_kept cidr[];
     v_xids bigint[];
     v_least bigint;
+    v_reserved boolean;
     v_blocks jsonb;
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
     -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.)
-    select array_agg(b.prefix order by w.n), min(deleg._within(b.lease_time, o))
-      into v_kept, v_least
+    select array_agg(b.prefix order by w.n), min(deleg._within(b.lease_time, o)), bool_or(not b.hierarchical)
+      into v_kept, v_least, v_reserved
       from jsonb_array_elements(p_op -> 'blocks') with ordinality as w (block, n)
       join deleg.blocks b on b.space = p_space and b.prefix = (w.block ->> 0)::cidr
       join deleg.origins o on o.space = b.space and o.prefix = b.origin
@@ -609,6 +748,9 @@ begin
                 where space = p_space and lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
         perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
     end if;
+    if v_reserved then
+        perform deleg._tell_networks();
+    end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'),
                               'held', case when (p_op ->> 'held')::boolean then (
@@ -617,15 +759,16 @@ begin
                               else 0 end);
 end $$;
 
--- RENEW or REBIND (RFC 6656 5.1, 5.2; seed [0137-143]). p_op: server, contact, lease_time (the default), quarantine
+-- RENEW or REBIND (RFC 6656 5.1, 5.2; seed [0137-143]). Outcome: acknowledged, refused, nothing; postponed, if the op says "through" and
+-- our own lease is to be renewed before. p_op: server, contact, lease_time (the default), quarantine
 -- (seconds), blocks [[prefix, verdict, lease time asked for or null, high_water, in_use, unusable, reason, detail], ...]; verdict: full, deprecate or refuse.
-create function deleg._renew(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._renew(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_item jsonb;
-    v_block deleg.blocks;
-    v_origin deleg.origins;
+    v_block record;
+    v_closing text;                                          -- why, null where its origin is not being given up
     v_deprecate boolean;
     v_mixed boolean := exists (
         select from jsonb_array_elements(p_op -> 'blocks') as e
@@ -633,13 +776,17 @@ declare
          where e ->> 1 <> 'refuse' and b.lessee = v_lessee and b.state in ('leased', 'reserved'));
     v_lease bigint;
     v_least bigint := null;
+    v_uniform boolean := true;
     v_renewed cidr[] := '{}';
     v_blocks jsonb := '[]';
     v_refused jsonb := '[]';
 begin
+    if (p_op ->> 'through')::boolean and deleg._renew_first(p_space, v_lessee, p_op) then
+        return jsonb_build_object('outcome', 'postponed');
+    end if;
     for v_item in select value from jsonb_array_elements(p_op -> 'blocks') loop
         -- Another client's block must not even be locked: only lock 1 of its own makes that safe.
-        select * into v_block from deleg.blocks
+        select prefix, origin, state, draining, hierarchical, reason into v_block from deleg.blocks
          where space = p_space and prefix = (v_item ->> 0)::cidr and lessee = v_lessee for update;
         continue when not found;
         if v_block.state = 'quarantined' then                -- no longer its: stop at once (seed [0081])
@@ -647,21 +794,23 @@ begin
             continue;
         end if;
         continue when v_block.state not in ('leased', 'reserved');
-        select * into strict v_origin from deleg.origins where space = p_space and prefix = v_block.origin;
-        select deleg._within(coalesce((v_item ->> 2)::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint), v_origin)
-          into v_lease from deleg.pools p where p.pool = v_block.pool;
+        select deleg._within(coalesce((v_item ->> 2)::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint), o),
+               case when o.closing and o.kind = 'upstream' and not o.removing then 'upstream asks it back'
+                    when o.closing then 'pool is being removed' end
+          into v_lease, v_closing
+          from deleg.origins o join deleg.pools p on p.pool = o.pool
+         where o.space = p_space and o.prefix = v_block.origin;
         -- One message can say ACK or NAK, not both: beside blocks that are renewed, one that is refused is asked back instead.
         if (v_item ->> 1 = 'refuse' and not v_mixed) or v_lease < 1 then
             perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, v_item ->> 6);
             v_refused := v_refused || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
             continue;
         end if;
-        v_deprecate := v_item ->> 1 <> 'full' or v_block.draining or v_origin.closing;
+        v_deprecate := v_item ->> 1 <> 'full' or v_block.draining or v_closing is not null;
         update deleg.blocks
            set draining = v_deprecate, server = (p_op ->> 'server')::inet, lease_time = v_lease, renewed = now(),
                expires = deleg._ends(v_lease),
-               reason = case when v_origin.closing then 'pool is being removed' when v_block.draining then v_block.reason
-                             else v_item ->> 6 end,
+               reason = case when v_closing is not null then v_closing when v_block.draining then v_block.reason else v_item ->> 6 end,
                detail = v_item -> 7
          where space = p_space and prefix = v_block.prefix;
         if coalesce(v_item ->> 3, v_item ->> 4, v_item ->> 5) is not null then
@@ -672,7 +821,11 @@ begin
                    in_use = excluded.in_use, unusable = excluded.unusable;
         end if;
         delete from deleg.takebacks where space = p_space and prefix = v_block.prefix;
+        if v_block.state = 'reserved' then                   -- its hosts' leases may last longer from now on
+            perform deleg._tell_networks();
+        end if;
         v_renewed := v_renewed || v_block.prefix;
+        v_uniform := v_uniform and v_lease = coalesce(v_least, v_lease);
         v_least := least(v_least, v_lease);
         v_blocks := v_blocks || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, v_deprecate));
     end loop;
@@ -681,15 +834,61 @@ begin
                     else jsonb_build_object('outcome', 'refused', 'blocks', v_refused) end;
     end if;
     -- One option 51 speaks for all; a block in the message that could have had longer must not be recorded longer than was said.
-    update deleg.blocks set lease_time = v_least, expires = deleg._ends(v_least)
-     where space = p_space and prefix = any (v_renewed) and lease_time <> v_least;
+    if not v_uniform then
+        update deleg.blocks b set lease_time = v_least, expires = deleg._ends(v_least)
+          from unnest(v_renewed) as r (prefix)
+         where b.space = p_space and b.prefix = r.prefix and b.lease_time <> v_least;
+    end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks, 'refused', v_refused,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'));
 end $$;
 
+-- Where what could be granted is less than nine tenths of what our own upstream grants us: our own lease is to be renewed first, with the
+-- figures that this renewal brings. So the leases along a chain are renewed together, and none wears off towards its end. True: it is
+-- under way. Not while the upstream keeps silent.
+create or replace function deleg._renew_first(p_space integer, p_lessee bigint, p_op jsonb) returns boolean
+language plpgsql as $$
+declare
+    v_short cidr[] := array(
+        select o.prefix
+          from jsonb_array_elements(p_op -> 'blocks') as e
+          join deleg.blocks b on b.space = p_space and b.prefix = (e ->> 0)::cidr
+          join deleg.origins o on o.space = b.space and o.prefix = b.origin
+          join deleg.pools p on p.pool = o.pool
+          cross join lateral (
+                select coalesce((e ->> 2)::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint) as wanted) as w
+         where b.lessee = p_lessee and b.state in ('leased', 'reserved') and not b.draining and e ->> 1 = 'full'
+           and o.kind = 'upstream' and not o.closing and o.tries < 2
+           and deleg._within(w.wanted, o) < 0.9 * least(w.wanted, o.max_lease, o.lease_time));
+begin
+    if v_short = '{}' then
+        return false;
+    end if;
+    perform deleg._report(p_space, p_lessee, e) from jsonb_array_elements(p_op -> 'blocks') as e;
+    -- Never waiting: whoever renews it this moment holds the row.
+    update deleg.origins o set next_try = now()
+     where (o.space, o.prefix) in (
+            select s.space, s.prefix from deleg.origins s
+             where s.space = p_space and s.prefix = any (v_short) and s.tries = 0 and s.next_try > now() for update skip locked);
+    return true;
+end $$;
+
+-- What a lessee says of the usage of a block of its own. p_item as in _renew().
+create or replace function deleg._report(p_space integer, p_lessee bigint, p_item jsonb) returns void
+language sql as $$
+    insert into deleg.usage as u (space, prefix, lessee, high_water, in_use, unusable)
+    select b.space, b.prefix, b.lessee, (p_item ->> 3)::integer, (p_item ->> 4)::integer, (p_item ->> 5)::integer
+      from deleg.blocks b
+     where b.space = p_space and b.prefix = (p_item ->> 0)::cidr and b.lessee = p_lessee and b.state in ('leased', 'reserved')
+       and coalesce(p_item ->> 3, p_item ->> 4, p_item ->> 5) is not null
+    on conflict (space, prefix) do update
+       set lessee = excluded.lessee, reported = excluded.reported, high_water = excluded.high_water,
+           in_use = excluded.in_use, unusable = excluded.unusable
+$$;
+
 -- RELEASE (RFC 6656 5.3): only exactly what the client holds, and only if no other domain's server is named.
 -- p_op: named (server identifier or null), quarantine (seconds), blocks [prefix, ...]
-create function deleg._release(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._release(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
@@ -713,7 +912,7 @@ end $$;
 
 -- REQUEST that names another server (seed [0070]): if that is none of this domain, what we offered is free again.
 -- p_op: xid, named (server identifier)
-create function deleg._reclaim(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._reclaim(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
@@ -728,7 +927,7 @@ end $$;
 
 -- What does the client hold? (RFC 6656 6) In address order, so that a page can be asked for by the last block of the one before.
 -- p_op: after (prefix or null), limit
-create function deleg._list(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._list(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_blocks jsonb;
@@ -753,7 +952,7 @@ begin
 end $$;
 
 -- A decision of the policy or a limit that leaves the client without an answer. p_op: kind, reason, detail
-create function deleg._note_op(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
+create or replace function deleg._note_op(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 begin
     perform deleg._note(p_space, p_identity, p_op ->> 'kind', p_op ->> 'reason', p_op -> 'detail');
@@ -764,7 +963,7 @@ end $$;
 -- Each op: {"op": offer|accept|renew|release|reclaim|list|note, "space": n, "identity": hex, ...}. Raises if any single op fails: the
 -- server then sends them one by one, so that one failure does not take the others with it.
 -- (The planner's settings: plans are kept for the life of a connection, and must not be made for the few blocks of the first minute.)
-create function deleg.apply(p_batch jsonb) returns jsonb
+create or replace function deleg.apply(p_batch jsonb) returns jsonb
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -773,19 +972,22 @@ declare
     v_identity bytea;
     v_outcome jsonb;
     v_outcomes jsonb[] := '{}';
+    v_leased boolean;
 begin
     -- Losing an offer is harmless (its REQUEST is checked again), so a batch of nothing else needs no wait for the disk (I6).
     if not exists (select from jsonb_array_elements(p_batch) as e where e ->> 'op' not in ('offer', 'list', 'note')) then
         perform set_config('synchronous_commit', 'off', true);
     end if;
+    perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
     perform pg_advisory_xact_lock(k)
        from (select distinct hashtextextended(e ->> 'identity', (e ->> 'space')::bigint) as k
                from jsonb_array_elements(p_batch) as e order by k) as clients;
+    v_leased := exists (select from deleg.origins where kind = 'upstream');
     for v_op in select value from jsonb_array_elements(p_batch) loop
         v_space := (v_op ->> 'space')::integer;
         v_identity := decode(v_op ->> 'identity', 'hex');
         v_outcome := case v_op ->> 'op'
-            when 'offer' then deleg._offer(v_space, v_identity, v_op)
+            when 'offer' then deleg._offer(v_space, v_identity, v_op, v_leased)
             when 'accept' then deleg._accept(v_space, v_identity, v_op)
             when 'renew' then deleg._renew(v_space, v_identity, v_op)
             when 'release' then deleg._release(v_space, v_identity, v_op)
@@ -804,8 +1006,9 @@ end $$;
 -- ------------------------------------------------------------------------------------------------------ what time does
 
 -- Offers whose hold is over become free, leases that ended go into quarantine, quarantines that ended become free, emptied origins
--- that an operator removes go. At most p_limit blocks; the caller calls again while there is something to do.
-create function deleg.sweep(p_limit integer, p_quarantine bigint)
+-- that are being removed go, unless they are leased to us: the RELEASE comes first. An origin whose lease ended is removed, and with it
+-- has ended all that was of it (I3). At most p_limit blocks; the caller calls again while there is something to do.
+create or replace function deleg.sweep(p_limit integer, p_quarantine bigint)
 returns table (offers integer, leases integer, quarantines integer, origins_removed integer, takebacks_due integer)
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
@@ -813,6 +1016,7 @@ declare
     v_due record;
     v_origin record;
     v_spaces integer[] := '{}';
+    v_changed boolean := false;                              -- something that the networks' role looks at
 begin
     offers := 0; leases := 0; quarantines := 0; origins_removed := 0;
     takebacks_due := (select count(*) from takebacks where next_at <= now());
@@ -820,12 +1024,21 @@ begin
         return next;
         return;
     end if;
-    for v_due in select distinct space from blocks where expires <= now() order by space loop
+    for v_due in
+        select space from blocks where expires <= now()
+        union select space from origins where kind = 'upstream' and expires <= now() and not closing order by space
+    loop
         perform _own_free_blocks(v_due.space);
         v_spaces := v_spaces || v_due.space;
     end loop;
+    for v_origin in
+        select space, prefix from origins where kind = 'upstream' and expires <= now() and not closing and space = any (v_spaces)
+    loop
+        perform _close(v_origin.space, v_origin.prefix, 'own lease ended');
+        v_changed := true;
+    end loop;
     for v_due in
-        select space, prefix, state from blocks
+        select space, prefix, state, network is not null or not coalesce(hierarchical, true) as served from blocks
          where expires <= now() and space = any (v_spaces)
          order by expires limit p_limit for update skip locked
     loop
@@ -840,10 +1053,11 @@ begin
                 perform _quarantine(v_due.space, v_due.prefix, p_quarantine, 'expired');
                 leases := leases + 1;
         end case;
+        v_changed := v_changed or v_due.served;
     end loop;
     for v_origin in
-        select o.space, o.prefix from origins o
-         where o.closing and not exists (
+        select o.space, o.prefix, o.kind from origins o
+         where o.closing and (o.kind <> 'upstream' or o.expires <= now()) and not exists (
             select from blocks b where b.space = o.space and b.state <> 'free'
                and b.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr)
     loop
@@ -851,11 +1065,15 @@ begin
         continue when not pg_try_advisory_xact_lock(220, v_origin.space);
         perform _remove_origin(v_origin.space, v_origin.prefix);
         origins_removed := origins_removed + 1;
+        v_changed := v_changed or v_origin.kind = 'upstream';
     end loop;
+    if v_changed then
+        perform _tell_networks();
+    end if;
     return next;
 end $$;
 
-create function deleg._remove_origin(p_space integer, p_prefix cidr) returns void
+create or replace function deleg._remove_origin(p_space integer, p_prefix cidr) returns void
 language sql as $$
     delete from deleg.blocks
      where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr;
@@ -863,14 +1081,14 @@ language sql as $$
 $$;
 
 -- A server of this domain speaks from this address. What REQUESTs that name it mean to the others depends on this row.
-create function deleg.server_seen(p_address inet, p_name text, p_version text) returns void
+create or replace function deleg.server_seen(p_address inet, p_name text, p_version text) returns void
 language sql security definer set search_path = deleg, pg_temp as $$
     insert into deleg.servers as s (address, name, version) values (p_address, p_name, p_version)
     on conflict (address) do update set name = excluded.name, version = excluded.version, last_seen = now()
 $$;
 
 -- The figures policies decide by: per space and lessee what is held and used, and what is free. May be seconds old.
-create function deleg.totals()
+create or replace function deleg.totals()
 returns table (space integer, identity bytea, held bigint, used bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
     select b.space, l.identity, sum(_size(b.prefix))::bigint,
@@ -884,7 +1102,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
      group by b.space, l.identity
 $$;
 
-create function deleg.free_by_length()
+create or replace function deleg.free_by_length()
 returns table (space integer, pool integer, prefix_length integer, blocks bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
     select b.space, b.pool, masklen(b.prefix), count(*) from blocks b
@@ -892,7 +1110,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
 $$;
 
 -- What servers need to know of spaces, pools and each other, as one value.
-create function deleg.directory() returns jsonb
+create or replace function deleg.directory() returns jsonb
 language sql stable security definer set search_path = deleg, pg_temp as $$
     select jsonb_build_object(
         'spaces', (select jsonb_agg(jsonb_build_object('space', space, 'name', name)) from spaces),
@@ -903,14 +1121,511 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
                         'default_length', p.default_length, 'largest_length', p.largest_length,
                         'smallest_length', p.smallest_length,
                         'origins', (select coalesce(jsonb_agg(o.prefix order by o.prefix), '[]') from origins o
-                                     where o.space = p.space and o.pool = p.pool)) order by p.pool) from pools p),
+                                     where o.space = p.space and o.pool = p.pool),
+                        'leased', exists (select from origins o where o.space = p.space and o.pool = p.pool and o.kind = 'upstream'))
+                    order by p.pool) from pools p),
         'servers', (select coalesce(jsonb_agg(host(address)), '[]') from servers))
 $$;
 
 
+-- ------------------------------------------------------------------------------------------ what is leased to us (seed [0100])
+
+-- What is in use of each origin that is leased to us. in_use: as it is reported upstream, where a block of which no figures are known
+-- counts as used (seed [0124]). known: by figures alone; peak: the most of one block at once. Of both the origin had as much in use.
+create or replace view deleg.origins_use as
+    select o.space, o.prefix,
+           coalesce(sum(coalesce(u.used, deleg._size(b.prefix))), 0)::bigint as in_use, sum(u.used)::bigint as known,
+           max(u.high_water)::bigint as peak, coalesce(sum(u.unusable), 0)::bigint as unusable
+      from deleg.origins o
+      left join deleg.blocks b on b.space = o.space and b.origin = o.prefix and b.state in ('leased', 'reserved', 'local')
+                and b.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr
+      left join lateral (
+            select high_water, unusable, case when coalesce(in_use, high_water) = 65534 then deleg._size(b.prefix)
+                                              else coalesce(in_use, high_water) end as used
+              from deleg.usage where space = b.space and prefix = b.prefix) as u on true
+     where o.kind = 'upstream'
+     group by o.space, o.prefix;
+
+-- The client identifier that this domain asks with.
+create or replace function deleg.identity() returns bytea
+language sql stable security definer set search_path = deleg, pg_temp as $$ select identity from domain where sole $$;
+
+-- True: for so many seconds nobody else has p_what; who has it may extend it.
+create or replace function deleg.claim(p_what text, p_who text, p_seconds double precision) returns boolean
+language sql security definer set search_path = deleg, pg_temp as $$
+    with claimed as (
+        insert into claims as c (what, who, until) values (p_what, p_who, now() + make_interval(secs => p_seconds))
+        on conflict (what) do update set who = excluded.who, until = excluded.until where c.until <= now() or c.who = excluded.who
+        returning true)
+    select exists (select from claimed)
+$$;
+
+create or replace function deleg.unclaim(p_what text, p_who text) returns void
+language sql security definer set search_path = deleg, pg_temp as $$ delete from claims where what = p_what and who = p_who $$;
+
+-- ACK: these are leased to us for p_lease_time seconds (4294967295: for ever), to be renewed after p_t1 and rebound after p_t2 seconds, and
+-- given up soon where p_deprecated (flag d). A block that is new becomes an origin, all of it free, in the pool `default`.
+-- A row for each: added, renewed, or overlaps (it can't be used, nothing is changed).
+create or replace function deleg.upstream_acknowledged(p_space integer, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
+                                                       p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea)
+returns table (prefix cidr, result text)
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_deprecated boolean;
+begin
+    perform pg_advisory_xact_lock(223, p_space);
+    if exists (select from origins o where o.space = p_space and o.prefix = any (p_prefixes) and o.expires > _ends(p_lease_time)) then
+        perform pg_advisory_xact_lock(222, 0);               -- it is cut short
+    end if;
+    perform _own_free_blocks(p_space);
+    if p_nonce is not null then
+        insert into upstreams as u (server, nonce) values (p_server, p_nonce)
+        on conflict (server) do update set nonce = excluded.nonce, replay = 0 where u.nonce is distinct from excluded.nonce;
+    end if;
+    for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) loop
+        result := _keep(p_space, prefix, p_server, p_lease_time, p_t1, p_t2, v_deprecated);
+        return next;
+    end loop;
+    perform _tell_networks();
+end $$;
+
+-- One block of an ACK. Caller owns the free blocks and, where the lease becomes shorter, lock 0 alone.
+create or replace function deleg._keep(p_space integer, p_prefix cidr, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
+                                       p_deprecated boolean) returns text
+language plpgsql as $$
+declare
+    v_was deleg.origins;
+    v_now deleg.origins;
+    v_releasing boolean;
+begin
+    select * into v_was from deleg.origins where space = p_space and prefix = p_prefix;
+    if not found then
+        return deleg._obtain(p_space, p_prefix, p_server, p_lease_time, p_t1, p_t2, p_deprecated);
+    elsif v_was.kind <> 'upstream' then
+        return 'overlaps';
+    end if;
+    -- The RELEASE may just have left: this ACK is one that crossed it.
+    v_releasing := v_was.giving_back and v_was.next_try > now() and v_was.expires > now();
+    update deleg.origins
+       set upstream = p_server, lease_time = p_lease_time, expires = deleg._ends(p_lease_time), renewed = now(),
+           renew_at = deleg._ends(p_t1), rebind_at = deleg._ends(p_t2), tries = 0, giving_back = v_releasing,
+           next_try = case when v_releasing then next_try else deleg._ends(p_t1) end,
+           -- After its end it is another lease.
+           created = case when expires > now() then created else now() end,
+           high_water = case when expires > now() then high_water end
+     where space = p_space and prefix = p_prefix
+    returning * into v_now;
+    if v_now.expires < v_was.expires then
+        perform deleg._cut_short(v_now);
+    end if;
+    update deleg.blocks set expires = v_now.expires, renewed = now()
+     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+       and state = 'local' and expires <> v_now.expires;
+    if p_deprecated and not v_was.closing then
+        perform deleg._close(p_space, p_prefix, 'upstream asks it back');
+    elsif v_was.closing and not (p_deprecated or v_was.removing or v_releasing) then
+        perform deleg._open(p_space, p_prefix);
+    end if;
+    return 'renewed';
+end $$;
+
+create or replace function deleg._obtain(p_space integer, p_prefix cidr, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
+                                         p_deprecated boolean) returns text
+language plpgsql as $$
+declare
+    v_pool integer;
+begin
+    if masklen(p_prefix) not between 1 and 30 or exists (select from deleg.origins where space = p_space and prefix::inet && p_prefix::inet) then
+        return 'overlaps';                                   -- or is larger or smaller than any block
+    end if;
+    insert into deleg.pools (space, name) values (p_space, 'default') on conflict (space, name) do nothing;
+    select pool into strict v_pool from deleg.pools where space = p_space and name = 'default';
+    insert into deleg.origins (space, prefix, pool, kind, expires, closing, upstream, lease_time, renewed, renew_at, rebind_at, next_try)
+    values (p_space, p_prefix, v_pool, 'upstream', deleg._ends(p_lease_time), p_deprecated, p_server, p_lease_time, now(),
+            deleg._ends(p_t1), deleg._ends(p_t2), deleg._ends(p_t1));
+    insert into deleg.blocks (space, prefix, origin, pool, state, draining, reason, detail)
+    values (p_space, p_prefix, p_prefix, v_pool, 'free', p_deprecated, 'leased from upstream',
+            jsonb_build_object('server', host(p_server), 'lease-time', p_lease_time));
+    return 'added';
+end $$;
+
+-- Our own lease on an origin ends earlier than it did: so does what is leased of it, and its holders are told to renew. Needs lock 0.
+create or replace function deleg._cut_short(p_origin deleg.origins) returns void
+language sql as $$
+    with cut as (
+        update deleg.blocks set expires = p_origin.expires, reason = 'own lease was cut short'
+         where space = p_origin.space and state in ('leased', 'reserved') and expires > p_origin.expires
+           and prefix between network(p_origin.prefix) and set_masklen(broadcast(p_origin.prefix), 32)::cidr
+        returning space, prefix)
+    insert into deleg.takebacks (space, prefix, reason)
+    select space, prefix, 'own lease was cut short' from cut order by prefix
+    on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now()
+$$;
+
+-- The contrary of _close(). Leases that are being served this moment stay asked back: their holders give them up, or ask anew.
+create or replace function deleg._open(p_space integer, p_prefix cidr) returns void
+language sql as $$
+    update deleg.origins set closing = false where space = p_space and prefix = p_prefix;
+    update deleg.blocks set draining = false, reason = 'upstream leaves it to us'
+     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+       and state = 'free' and draining;
+    with asked_back as (
+        select space, prefix from deleg.blocks
+         where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+           and state in ('leased', 'reserved') and draining and reason = 'upstream asks it back'
+           for no key update skip locked)
+    update deleg.blocks b set draining = false, reason = 'upstream leaves it to us'
+      from asked_back a where b.space = a.space and b.prefix = a.prefix
+$$;
+
+-- NAK: these are no longer ours. All that is held of them is put into quarantine at once (seed [0081]), so that its holders are refused at
+-- their next renewal; the sweeper removes the origins when it is free. Returns those that were ours.
+create or replace function deleg.upstream_refused(p_space integer, p_server inet, p_prefixes cidr[], p_quarantine bigint) returns setof cidr
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_origin cidr;
+    v_block cidr;
+begin
+    if not exists (select from origins where space = p_space and prefix = any (p_prefixes) and kind = 'upstream') then
+        return;
+    end if;
+    perform pg_advisory_xact_lock(223, p_space);
+    perform pg_advisory_xact_lock(222, 0);
+    perform _own_free_blocks(p_space);
+    for v_origin in
+        update origins set expires = least(expires, now()), giving_back = false
+         where space = p_space and prefix = any (p_prefixes) and kind = 'upstream' returning prefix
+    loop
+        perform _close(p_space, v_origin, 'refused by ' || host(p_server));
+        for v_block in
+            select prefix from blocks
+             where space = p_space and prefix between network(v_origin) and set_masklen(broadcast(v_origin), 32)::cidr
+               and state in ('offered', 'leased', 'reserved', 'local') order by prefix
+        loop
+            perform _quarantine(p_space, v_block, p_quarantine, 'refused by ' || host(p_server));
+        end loop;
+        return next v_origin;
+    end loop;
+    perform _tell_networks();
+end $$;
+
+-- The renewals to be sent now, with what is in use. Each is due again when half of what remains of its phase is over, unless it is
+-- acknowledged before (RFC 2131 4.4.5): then another server sends it, if the one that has it now is gone.
+create or replace function deleg.upstream_due(p_limit integer)
+returns table (space integer, prefix cidr, server inet, phase text, remaining bigint, high_water bigint, in_use bigint, unusable bigint)
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_origin origins;
+    v_use origins_use;
+    v_ends timestamptz;                                      -- the phase
+begin
+    for v_origin in
+        select o.* from origins o
+         where o.kind = 'upstream' and o.next_try <= now() and o.expires > now() and not o.giving_back
+         order by o.next_try limit p_limit for no key update skip locked
+    loop
+        select u.* into strict v_use from origins_use u where u.space = v_origin.space and u.prefix = v_origin.prefix;
+        phase := case when v_origin.rebind_at > now() then 'renew' else 'rebind' end;
+        v_ends := case when v_origin.rebind_at > now() then v_origin.rebind_at else v_origin.expires end;
+        update origins o
+           set tries = o.tries + 1, high_water = greatest(o.high_water, v_use.known, v_use.peak), next_try = _next_try(v_ends, o.lease_time)
+         where o.space = v_origin.space and o.prefix = v_origin.prefix
+        returning o.high_water into high_water;
+        space := v_origin.space;
+        prefix := v_origin.prefix;
+        server := v_origin.upstream;
+        remaining := case when v_origin.expires = 'infinity' then 4294967295
+                          else floor(extract(epoch from v_origin.expires - now())) end;
+        high_water := least(65534, greatest(high_water, v_use.in_use));   -- 65535 would be: not reported (RFC 6656 3.2.1.1)
+        in_use := least(65534, v_use.in_use);
+        unusable := least(65534, v_use.unusable);
+        return next;
+    end loop;
+end $$;
+
+-- Half of the time until p_ends, but not less than a minute or, of a short lease, a twentieth, nor less than a second; nor beyond p_ends.
+create or replace function deleg._next_try(p_ends timestamptz, p_lease_time bigint) returns timestamptz
+language sql stable as $$
+    select case when p_ends = 'infinity' then p_ends
+                else least(p_ends, now() + greatest((p_ends - now()) / 2, make_interval(secs => least(60, greatest(1, p_lease_time / 20.0)))))
+           end
+$$;
+
+-- Those of which nothing is used, for p_after seconds or because they are to be given up: from now on nothing is, and the caller sends a
+-- RELEASE for each (seed [0084]). Who dies meanwhile is relieved after 10 seconds. Not while an answer to a renewal is awaited. Of one space.
+create or replace function deleg.upstream_give_back(p_after double precision, p_limit integer)
+returns table (space integer, prefix cidr, server inet)
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_space integer;
+begin
+    select min(o.space) into v_space
+      from origins o join blocks b on b.space = o.space and b.prefix = o.prefix and b.state = 'free'
+     where _may_go(o, b.since, p_after);
+    if v_space is null then
+        return;
+    end if;
+    perform _own_free_blocks(v_space);
+    for space, prefix, server in
+        select o.space, o.prefix, o.upstream
+          from origins o join blocks b on b.space = o.space and b.prefix = o.prefix and b.state = 'free'
+         where o.space = v_space and _may_go(o, b.since, p_after)
+         order by o.prefix limit p_limit for no key update of o skip locked
+    loop
+        perform _close(space, prefix, 'given back');
+        update origins o set giving_back = true, next_try = now() + interval '10 s' where o.space = v_space and o.prefix = upstream_give_back.prefix;
+        return next;
+    end loop;
+end $$;
+
+-- Of an origin that is wholly free since p_since.
+create or replace function deleg._may_go(p_origin deleg.origins, p_since timestamptz, p_after double precision) returns boolean
+language sql stable as $$
+    select p_origin.kind = 'upstream' and p_origin.expires > now()
+           and (p_origin.next_try <= now() or not p_origin.giving_back and p_origin.tries = 0)
+           and (p_origin.closing or p_since <= now() - make_interval(secs => p_after))
+$$;
+
+-- The RELEASE was sent.
+create or replace function deleg.upstream_released(p_space integer, p_prefix cidr) returns void
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    perform _own_free_blocks(p_space);
+    if exists (select from origins o join blocks b on b.space = o.space and b.prefix = o.prefix
+                where o.space = p_space and o.prefix = p_prefix and o.giving_back and b.state = 'free') then
+        perform _remove_origin(p_space, p_prefix);
+        perform _tell_networks();
+    end if;
+end $$;
+
+-- What an upstream server says it leases to us (RFC 6656 6). What is not known here is adopted, and renewed at once.
+-- A row for each: added, known, or overlaps.
+create or replace function deleg.upstream_listed(p_space integer, p_server inet, p_lease_time bigint, p_prefixes cidr[], p_deprecated boolean[])
+returns table (prefix cidr, result text)
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_deprecated boolean;
+begin
+    perform pg_advisory_xact_lock(223, p_space);
+    perform _own_free_blocks(p_space);
+    for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) loop
+        result := case
+            when exists (select from origins o where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream') then 'known'
+            else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated) end;
+        return next;
+    end loop;
+    perform _tell_networks();
+end $$;
+
+-- FORCERENEW: these are to be renewed at once. Returns how many of them are ours.
+create or replace function deleg.upstream_renew_now(p_server inet, p_prefixes cidr[]) returns integer
+language sql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
+    with ours as (                                           -- one that is locked is being renewed
+        select space, prefix from origins
+         where kind = 'upstream' and upstream = p_server and prefix = any (p_prefixes) and expires > now() and not giving_back
+           for no key update skip locked),
+    due as (
+        update origins o set renew_at = least(o.renew_at, now()), next_try = now() from ours where o.space = ours.space and o.prefix = ours.prefix)
+    select count(*)::integer from origins
+     where kind = 'upstream' and upstream = p_server and prefix = any (p_prefixes) and expires > now() and not giving_back
+$$;
+
+-- By what a FORCERENEW of this server is checked.
+create or replace function deleg.upstream_secret(p_server inet) returns table (nonce bytea, replay numeric)
+language sql stable security definer set search_path = deleg, pg_temp as $$ select nonce, replay from upstreams where server = p_server $$;
+
+-- True: the value is higher than all before, and is the highest now (RFC 3118 2).
+create or replace function deleg.upstream_replayed(p_server inet, p_replay numeric) returns boolean
+language sql security definer set search_path = deleg, pg_temp as $$
+    with higher as (
+        insert into upstreams as u (server, replay) values (p_server, p_replay)
+        on conflict (server) do update set replay = excluded.replay where u.replay < excluded.replay
+        returning true)
+    select exists (select from higher)
+$$;
+
+create or replace function deleg.upstream_leased() returns table (space integer, prefix cidr, server inet)
+language sql stable security definer set search_path = deleg, pg_temp as $$
+    select space, prefix, upstream from origins where kind = 'upstream' and expires > now() order by space, prefix
+$$;
+
+
+-- ------------------------------------------------------------------------------- what we serve: networks, seed [0107], and relays, [0117]
+-- All in the default space.
+
+-- The blocks of these networks, those that they had and that are in quarantine among them, and what relays reserved, as one value.
+create or replace function deleg.network_served(p_networks text[]) returns jsonb
+language sql stable security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
+    select jsonb_build_object(
+        'local', (
+            select coalesce(jsonb_agg(jsonb_build_array(
+                       b.prefix, b.network, b.state, b.draining, o.closing, extract(epoch from now() - b.since),
+                       _remaining(o.expires), u.in_use, u.high_water, u.unusable) order by b.prefix), '[]')
+              from blocks b
+              join origins o on o.space = b.space and o.prefix = b.origin
+              left join usage u on u.space = b.space and u.prefix = b.prefix
+             where (b.network is not null or not b.hierarchical) and b.network = any (p_networks) and b.space = 0
+               and b.state in ('local', 'quarantined')),
+        'reserved', (
+            select coalesce(jsonb_agg(jsonb_build_array(
+                       b.prefix, nullif(l.address, '255.255.255.255') - '0.0.0.0'::inet, _remaining(b.expires), b.server - '0.0.0.0'::inet,
+                       b.state = 'quarantined') order by b.prefix), '[]')
+              from blocks b
+              join lessees l using (lessee)
+             where (b.network is not null or not b.hierarchical) and b.network is null and b.space = 0
+               and b.state in ('reserved', 'quarantined')))
+$$;
+
+-- The network gets a block of each of these lengths, best fit, of a pool (null: those without tags) and of origins that are ours for
+-- p_shortest seconds at least. Null where it has not p_open blocks that are open: another server was faster. Fewer where no more is free.
+create or replace function deleg.network_take(p_network text, p_pool text, p_lengths integer[], p_open integer, p_shortest bigint)
+returns cidr[]
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_barred cidr[];
+    v_pools integer[] := array(
+        select pool from pools where space = 0 and case when p_pool is null then tags = '{}' else name = p_pool end order by pool);
+    v_length integer;
+    v_free blocks;
+    v_prefix cidr;
+    v_taken cidr[] := '{}';
+begin
+    perform _own_free_blocks(0);
+    if p_open <> (select count(*) from blocks
+                   where (network is not null or not hierarchical) and network = p_network and space = 0
+                     and state = 'local' and not draining) then
+        return null;
+    end if;
+    v_barred := array(select prefix from origins
+                       where space = 0 and kind = 'upstream' and expires < now() + make_interval(secs => p_shortest));
+    foreach v_length in array p_lengths loop
+        v_free := _find_free_beside(0, _pools_open_to(v_pools, identity(), 1::bigint << (32 - v_length)), v_length, v_length, v_barred);
+        continue when v_free.prefix is null;
+        v_prefix := set_masklen(v_free.prefix, v_length);
+        update blocks
+           set prefix = v_prefix, state = 'local', network = p_network, since = now(), reason = format('network %s grows', p_network),
+               detail = jsonb_build_object('network', p_network, 'open', p_open),
+               expires = (select expires from origins where space = 0 and prefix = v_free.origin)
+         where space = 0 and prefix = v_free.prefix;
+        insert into blocks (space, prefix, origin, pool, state, reason)
+        select 0, _buddy(network(set_masklen(v_prefix, len))), v_free.origin, v_free.pool, 'free', 'split'
+          from generate_series(masklen(v_free.prefix) + 1, v_length) as len;
+        v_taken := v_taken || v_prefix;
+    end loop;
+    if v_taken <> '{}' then
+        perform _tell_networks();
+    end if;
+    return v_taken;
+end $$;
+
+-- No new addresses of these, no renewals.
+create or replace function deleg.network_drain(p_prefixes cidr[], p_reason text) returns void
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    perform _own_free_blocks(0);
+    update blocks b set draining = true, since = now(), reason = p_reason
+      from unnest(p_prefixes) as w (prefix)
+     where b.space = 0 and b.prefix = w.prefix and b.state = 'local' and not b.draining;
+    if found then
+        perform _tell_networks();
+    end if;
+end $$;
+
+-- After all they are kept, unless their origin is being removed. Returns those that this call opened.
+create or replace function deleg.network_reopen(p_prefixes cidr[]) returns setof cidr
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    perform _own_free_blocks(0);
+    return query
+        update blocks b set draining = false, since = now(), reason = format('network %s needs it', b.network)
+          from unnest(p_prefixes) as w (prefix), origins o
+         where b.space = 0 and b.prefix = w.prefix and b.state = 'local' and b.draining
+           and o.space = b.space and o.prefix = b.origin and not o.closing
+        returning b.prefix;
+    if found then
+        perform _tell_networks();
+    end if;
+end $$;
+
+-- They have drained.
+create or replace function deleg.network_end(p_prefixes cidr[], p_quarantine bigint, p_reason text) returns void
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    perform _own_free_blocks(0);
+    perform _quarantine(0, b.prefix, p_quarantine, p_reason)
+       from unnest(p_prefixes) as w (prefix)
+       join blocks b on b.space = 0 and b.prefix = w.prefix and b.state = 'local' and b.draining;
+end $$;
+
+-- What is in use of blocks that we serve, and the most at once since the last time. What is being changed this moment has its turn
+-- the next time, so nobody is waited for; what is as it was, and was written within a minute, is not written again.
+create or replace function deleg.network_measured(p_prefixes cidr[], p_in_use integer[], p_peak integer[], p_unusable integer[]) returns void
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_origins cidr[];
+    v_origin cidr;
+    v_use origins_use;
+begin
+    with measured as materialized (
+        select b.prefix, b.origin, b.lessee, least(m.in_use, 65534) as in_use, least(greatest(m.in_use, m.peak), 65534) as peak,
+               least(m.unusable, 65534) as unusable
+          from unnest(p_prefixes, p_in_use, p_peak, p_unusable) as m (prefix, in_use, peak, unusable)
+          join blocks b on b.space = 0 and b.prefix = m.prefix and b.state in ('local', 'reserved')
+          left join usage u on u.space = b.space and u.prefix = b.prefix
+         where (u.in_use, u.unusable) is distinct from (least(m.in_use, 65534), least(m.unusable, 65534))
+            or u.high_water is null or u.high_water < least(greatest(m.in_use, m.peak), 65534)
+            or u.reported < now() - interval '1 minute'
+         order by b.prefix for share of b skip locked),
+    written as (
+        insert into usage as u (space, prefix, lessee, high_water, in_use, unusable)
+        select 0, prefix, lessee, peak, in_use, unusable from measured
+        on conflict (space, prefix) do update
+           set lessee = excluded.lessee, reported = excluded.reported, high_water = greatest(u.high_water, excluded.high_water),
+               in_use = excluded.in_use, unusable = excluded.unusable)
+    select array(select distinct m.origin from measured m join origins o on o.space = 0 and o.prefix = m.origin and o.kind = 'upstream')
+      into v_origins;
+    for v_origin in
+        select prefix from origins where space = 0 and prefix = any (v_origins) for no key update skip locked
+    loop
+        select u.* into strict v_use from origins_use u where u.space = 0 and u.prefix = v_origin;
+        update origins set high_water = greatest(high_water, v_use.known, v_use.peak)
+         where space = 0 and prefix = v_origin and high_water is distinct from greatest(high_water, v_use.known, v_use.peak);
+    end loop;
+end $$;
+
+-- What is in use now, for the day; what is older than 400 days goes. One server at a time.
+create or replace function deleg.keep_days() returns void
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+declare
+    v_today date := (now() at time zone 'utc')::date;
+begin
+    if not pg_try_advisory_xact_lock(224, 0) then
+        return;
+    end if;
+    insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
+    select space, prefix, v_today, in_use, in_use, in_use from usage where in_use is not null
+    on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most)
+     where (d.in_use_last, d.most) is distinct from (excluded.in_use_last, greatest(d.most, excluded.most));
+    delete from usage_days where day < v_today - 400;
+end $$;
+
+
 -- -------------------------------------------------------------------------------------------------- what operators do
 
-create function deleg._space(p_name text) returns integer
+create or replace function deleg._space(p_name text) returns integer
 language plpgsql stable as $$
 declare
     v_space integer;
@@ -923,7 +1638,7 @@ begin
     return v_space;
 end $$;
 
-create function deleg.space_add(p_name text) returns void
+create or replace function deleg.space_add(p_name text) returns void
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
     if exists (select from spaces where name = p_name) then
@@ -933,7 +1648,7 @@ begin
 end $$;
 
 -- Requests that carry this VSS, come by a relay in this network, or are from this client belong to the space. Replaces what it said before.
-create function deleg.space_select(p_name text, p_vss text, p_network cidr, p_identity bytea) returns void
+create or replace function deleg.space_select(p_name text, p_vss text, p_network cidr, p_identity bytea) returns void
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
     delete from selectors where vss = p_vss or network = p_network or identity = p_identity;
@@ -942,7 +1657,7 @@ end $$;
 
 -- An origin, all of it free, in a pool, which is made if there is none of that name. p_terms may hold the columns of deleg.pools that
 -- say on which terms it is leased; they hold for all of the pool from now on.
-create function deleg.pool_add(p_space text, p_prefix cidr, p_name text, p_max_lease bigint default null, p_terms jsonb default '{}')
+create or replace function deleg.pool_add(p_space text, p_prefix cidr, p_name text, p_max_lease bigint default null, p_terms jsonb default '{}')
 returns void
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 declare
@@ -976,32 +1691,33 @@ begin
 end $$;
 
 -- Removes a pool that nothing is held of, at once. Otherwise nothing new is leased from it, each renewal is answered with
--- "deprecate", and the pool goes when the last block has come back. Returns the number of blocks still out.
-create function deleg.pool_remove(p_space text, p_prefix cidr) returns bigint
+-- "deprecate", and the pool goes when the last block has come back (and a RELEASE was sent, where it is leased to us). Returns the
+-- number of blocks still out.
+create or replace function deleg.pool_remove(p_space text, p_prefix cidr) returns bigint
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 declare
     v_space integer := _space(p_space);
     v_held bigint;
 begin
     perform _own_free_blocks(v_space);
-    update origins set closing = true where space = v_space and prefix = p_prefix;
+    update origins set removing = true where space = v_space and prefix = p_prefix;
     if not found then
         raise exception 'no pool % in space %', p_prefix, p_space using errcode = 'no_data_found';
     end if;
     select count(*) into v_held from blocks
      where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free';
-    if v_held = 0 then
-        perform _remove_origin(v_space, p_prefix);
+    if v_held > 0 or exists (
+        select from origins where space = v_space and prefix = p_prefix and kind = 'upstream' and expires > now()) then
+        perform _close(v_space, p_prefix, 'pool is being removed');
+        perform _tell_networks();
     else
-        update blocks set draining = true, reason = 'pool is being removed'
-         where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-           and state = 'free' and not draining;
+        perform _remove_origin(v_space, p_prefix);
     end if;
     return v_held;
 end $$;
 
 -- Asks the holder, at its next renewal, to give the block up (RFC 6656 flag d). False: no such lease.
-create function deleg.lease_deprecate(p_space text, p_prefix cidr) returns boolean
+create or replace function deleg.lease_deprecate(p_space text, p_prefix cidr) returns boolean
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
     update blocks set draining = true, reason = 'operator asked it back'
@@ -1010,7 +1726,7 @@ begin
 end $$;
 
 -- The same, and has the holder told to renew at once (FORCERENEW) by the server it leased from. False: no such lease.
-create function deleg.lease_takeback(p_space text, p_prefix cidr) returns boolean
+create or replace function deleg.lease_takeback(p_space text, p_prefix cidr) returns boolean
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
     update blocks set draining = true, reason = 'operator asked it back'
@@ -1028,7 +1744,7 @@ end $$;
 
 -- On shortage: the least used leases of these pools, p_addresses of them but not more than p_limit leases, are to be renewed at once; what
 -- they report then decides (seed [0085], [0113]). Not those that renewed within p_grace seconds, whose figures are fresh. Returns how many.
-create function deleg.takeback_least_used(p_space integer, p_pools integer[], p_addresses bigint, p_limit integer, p_grace bigint)
+create or replace function deleg.takeback_least_used(p_space integer, p_pools integer[], p_addresses bigint, p_limit integer, p_grace bigint)
 returns integer
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
@@ -1056,7 +1772,7 @@ end $$;
 -- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server not heard of for a minute.
 -- Each is due again after p_delay seconds, then twice that, and so on; after p_attempts it is given up, and the lease left to its course.
 -- A lessee that can't check who sent it (no nonce, and not in p_keyed) is passed over unless p_unauthenticated.
-create function deleg.takeback_due(p_own inet[], p_keyed text[], p_unauthenticated boolean, p_limit integer, p_attempts integer, p_delay double precision)
+create or replace function deleg.takeback_due(p_own inet[], p_keyed text[], p_unauthenticated boolean, p_limit integer, p_attempts integer, p_delay double precision)
 returns table (identity bytea, address inet, port integer, relayed boolean, hardware bytea, nonce bytea, replay bigint, server inet,
                blocks jsonb, attempt integer)
 language plpgsql security definer
@@ -1110,7 +1826,7 @@ end $$;
 -- ------------------------------------------------------------------------------------------------------- ledger_check
 
 -- One row per violation; none where every invariant holds.
-create function deleg.ledger_check()
+create or replace function deleg.ledger_check()
 returns table (invariant text, space integer, prefix cidr, detail text)
 language sql stable security definer set search_path = deleg, pg_temp as $$
     -- I1: in address order, a block that starts before its predecessors have ended.
@@ -1131,7 +1847,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     union all
     select 'I3', b.space, b.prefix, format('ends at %s, its origin %s at %s', b.expires, o.prefix, o.expires)
       from blocks b join origins o on o.space = b.space and o.prefix = b.origin
-     where b.state in ('leased', 'reserved') and b.expires > o.expires
+     where b.state in ('leased', 'reserved') and b.expires > o.expires or b.state = 'local' and b.expires is distinct from o.expires
     union all
     select 'I4', b.space, b.prefix, format('and %s are both free and not merged', _buddy(b.prefix))
       from blocks b join blocks f on f.space = b.space and f.prefix = _buddy(b.prefix) and f.origin = b.origin
@@ -1162,8 +1878,16 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     union all
     select 'usage', u.space, u.prefix, 'is reported for a block that this lessee does not hold'
       from usage u left join blocks b on b.space = u.space and b.prefix = u.prefix
-                   and b.lessee = u.lessee and b.state in ('leased', 'reserved')
+                   and b.lessee is not distinct from u.lessee and b.state in ('leased', 'reserved', 'local')
      where b.prefix is null
+    union all
+    select 'network', b.space, b.prefix, format('is %s, of network %s', b.state, coalesce(b.network, 'none'))
+      from blocks b where case when b.state = 'local' then b.network is null else b.network is not null and b.state <> 'quarantined' end
+    union all
+    select 'closing', b.space, b.prefix, format('is free%s, its origin %s is %s', case when b.draining then ', draining' else '' end,
+                                                o.prefix, case when o.closing then 'being removed' else 'not being removed' end)
+      from blocks b join origins o on o.space = b.space and o.prefix = b.origin
+     where b.state = 'free' and b.draining <> o.closing
     union all
     select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
       from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')
@@ -1176,7 +1900,7 @@ $$;
 
 -- ------------------------------------------------------------------------------------------------------------- reports
 
-create function report.identity_text(p_identity bytea) returns text
+create or replace function report.identity_text(p_identity bytea) returns text
 language sql immutable strict parallel safe as $$
     -- Hardware type 1 and six octets: a MAC address. Printable with a leading zero octet: the text. Else hexadecimal.
     select case
@@ -1190,7 +1914,7 @@ language sql immutable strict parallel safe as $$
 $$;
 
 -- Who holds what, since when, until when (null: without end), how full, and why. Every block that is not free.
-create view report.subnets as
+create or replace view report.subnets as
     select s.name as space, b.prefix as subnet, b.state::text as state,
            b.draining or (o.closing and b.state in ('leased', 'reserved')) as draining,
            case when b.state <> 'local' then report.identity_text(l.identity) end as lessee,
@@ -1198,7 +1922,7 @@ create view report.subnets as
            b.since, b.renewed, nullif(b.expires, 'infinity') as until, b.lease_time as lease_seconds,
            deleg._size(b.prefix) as addresses, u.in_use, u.high_water, u.unusable, u.reported,
            round(u.in_use::numeric / deleg._size(b.prefix), 4) as fullness,
-           p.name as pool, b.origin, b.reason, b.detail
+           p.name as pool, b.origin, b.reason, b.detail, b.network
       from deleg.blocks b
       join deleg.spaces s using (space)
       join deleg.origins o on o.space = b.space and o.prefix = b.origin
@@ -1208,7 +1932,7 @@ create view report.subnets as
      where b.state <> 'free';
 
 -- What each lessee holds and uses, and its share of all use and of all that is held.
-create view report.lessees as
+create or replace view report.lessees as
     select s.name as space, report.identity_text(l.identity) as lessee, l.identity as lessee_identity,
            l.address as lessee_address, h.subnets, h.held, h.used,
            round(h.used::numeric / nullif(sum(h.used) over (partition by l.space), 0), 4) as share,
@@ -1223,7 +1947,7 @@ create view report.lessees as
              where b.space = l.space and b.lessee = l.lessee and b.state in ('leased', 'reserved')) as h on true;
 
 -- What there is: size, what is free (and in which sizes), and what the rest is.
-create view report.pools as
+create or replace view report.pools as
     select s.name as space, p.name as pool, o.prefix as origin, o.kind, o.closing, o.max_lease as max_lease_seconds, nullif(o.expires, 'infinity') as expires,
            deleg._size(o.prefix) as size,
            coalesce(sum(b.blocks * b.addresses) filter (where b.state = 'free'), 0)::bigint as free,
@@ -1241,6 +1965,33 @@ create view report.pools as
                    from deleg.blocks group by space, origin, state, masklen(prefix)) as b
              on b.space = o.space and b.origin = o.prefix
      group by s.name, o.space, o.prefix, p.pool;
+
+-- The networks that this domain serves itself.
+create or replace view report.networks as
+    select s.name as space, b.network, count(*) as blocks, sum(deleg._size(b.prefix))::bigint as addresses, sum(u.in_use)::bigint as in_use,
+           round(sum(u.in_use)::numeric / sum(deleg._size(b.prefix)), 4) as fullness, count(*) filter (where b.draining) as draining
+      from deleg.blocks b
+      join deleg.spaces s using (space)
+      left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
+     where b.state = 'local'
+     group by s.name, b.network;
+
+-- What is leased to this domain, and its use as the next renewal will report it.
+create or replace view report.upstreams as
+    select s.name as space, o.prefix, o.upstream as server, o.created as since, o.renewed, nullif(o.expires, 'infinity') as until,
+           nullif(o.renew_at, 'infinity') as t1, nullif(o.rebind_at, 'infinity') as t2, o.closing, u.in_use,
+           greatest(o.high_water, u.known, u.peak) as high_water
+      from deleg.origins o
+      join deleg.spaces s using (space)
+      join deleg.origins_use u on u.space = o.space and u.prefix = o.prefix;
+
+-- What was in use of each subnet at the end of each day (UTC), and how much more than the day before (seed [0129]); of its first day,
+-- than at its beginning.
+create or replace view report.growth as
+    select s.name as space, d.prefix, d.day, d.in_use_last as in_use,
+           d.in_use_last - coalesce(lag(d.in_use_last) over (partition by d.space, d.prefix order by d.day), d.in_use_first) as growth, d.most
+      from deleg.usage_days d
+      join deleg.spaces s using (space);
 
 
 -- --------------------------------------------------------------------------------------------------------------- roles
@@ -1265,7 +2016,16 @@ grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_repor
 grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
     deleg.free_by_length(), deleg.directory(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
-    deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision) to kea_deleg_hook;
+    deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),
+    deleg.identity(), deleg.claim(text, text, double precision), deleg.unclaim(text, text),
+    deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea),
+    deleg.upstream_refused(integer, inet, cidr[], bigint), deleg.upstream_due(integer),
+    deleg.upstream_give_back(double precision, integer), deleg.upstream_released(integer, cidr),
+    deleg.upstream_listed(integer, inet, bigint, cidr[], boolean[]), deleg.upstream_renew_now(inet, cidr[]),
+    deleg.upstream_secret(inet), deleg.upstream_replayed(inet, numeric), deleg.upstream_leased(),
+    deleg.network_served(text[]), deleg.network_take(text, text, integer[], integer, bigint), deleg.network_drain(cidr[], text),
+    deleg.network_reopen(cidr[]), deleg.network_end(cidr[], bigint, text),
+    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days() to kea_deleg_hook;
 grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- Operators: spaces, pools and leases, by function, and reading everything.

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     Lab.sweep()
     try:
-        report = {name: _measured(FIGURES[name], options.runs, options.window) for name in options.only}
+        report = {name: _measured(FIGURES[name], options) for name in options.only}
     except (LabError, RuntimeError) as error:
         print(f"ci/bench: {error}", file=sys.stderr)
         return 1
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measured(figure: _Measure, runs: int | None, window: float | None) -> Mapping[str, Any]:
-    return figure.measure(figure.plan.scaled(runs, window), _progress).report()
+def _measured(figure: _Measure, options: argparse.Namespace) -> Mapping[str, Any]:
+    return figure.measure(figure.plan.adapted(options.runs, options.window, options.policy), _progress).report()
 
 
 def _show(name: str, figure: Mapping[str, Any]) -> None:
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object, raw runs included")
     parser.add_argument("--runs", type=int, help="runs of each side, instead of the figure's own")
     parser.add_argument("--window", type=float, metavar="SECONDS", help="of each run, instead of the figure's own")
+    parser.add_argument("--policy", metavar="NAME", help="by which B1 delegates, instead of proportional")
     return parser
 
 

@@ -41,7 +41,7 @@ def _ours(rig: Rig, plan: Plan) -> Run:
     place = rig.clients[0]
     times = ("--warmup", str(plan.warmup), "--window", str(plan.window))
     address = str(rig.servers[SERVER].address)
-    with rig.kea4() as kea:
+    with rig.kea4(plan.policy) as kea:
         spent = _Spent(rig, kea.pid)
         printed = run_load(
             place.netns,
@@ -52,7 +52,8 @@ def _ours(rig: Rig, plan: Plan) -> Run:
         cost = spent.per_exchange(result["completed"])
     if result["faults"] or result["overlaps"] or result["naks"]:
         raise RuntimeError(f"wrong answers under load: {printed}")
-    return {"value": result.pop("rate"), "outstanding": OUTSTANDING, **result, "cpu_ms_per_exchange": cost}
+    value = result.pop("rate")
+    return {"value": value, "policy": plan.policy, "outstanding": OUTSTANDING, **result, "cpu_ms_per_exchange": cost}
 
 
 def _search(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> float:

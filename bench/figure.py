@@ -14,16 +14,17 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure: `runs` of each side, `warmup` and `window` of each run in seconds."""
+    """How to measure: `runs` of each side, `warmup` and `window` of each run in seconds, and by which policy of ours it delegates."""
 
     runs: int
     warmup: float
     window: float
+    policy: str = "proportional"
 
-    def scaled(self, runs: int | None, window: float | None) -> Plan:
-        """The plan with other runs or another window (seconds), where given; the warm-up shrinks with the window."""
+    def adapted(self, runs: int | None, window: float | None, policy: str | None) -> Plan:
+        """The plan with other runs, window (seconds) or policy, where given; the warm-up shrinks with the window."""
         chosen = window or self.window
-        return Plan(runs or self.runs, min(self.warmup, chosen), chosen)
+        return Plan(runs or self.runs, min(self.warmup, chosen), chosen, policy or self.policy)
 
 
 @dataclass(slots=True)

@@ -27,6 +27,10 @@ from dataclasses import asdict, dataclass, field
 SERVER_PORT = 67
 DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
 MESSAGE_TYPE, SERVER_IDENTIFIER, LEASE_TIME, CLIENT_IDENTIFIER, SUBNET_ALLOCATION = 53, 54, 51, 61, 220
+# Option 220 of an OFFER or ACK (RFC 6656 3.2): flags, code and length of its one Subnet-Information, its flags; then the one block.
+PLAIN, MORE = b"\0\2\x08\0", b"\0\2\x08\1"  # MORE: flag s, the client may ask for another block
+FLAGS, BLOCK, NETWORK = slice(0, 4), slice(4, 11), slice(4, 8)
+SMALLEST_BLOCK = 30  # the longest prefix (RFC 6656 3.1)
 OPTIONS = 240  # offset of the first option (RFC 2131 2, behind the magic cookie)
 SMALLEST = 300  # octets (RFC 1542 2.1)
 PATIENCE = 1.0  # seconds until a message is sent again the first time, twice as many each time after (perfdhcp gives up after 1)
@@ -94,6 +98,8 @@ class Counts:
     late: int = 0  # replies nobody waits for any more: to a retransmission, mostly
     faults: int = 0
     overlaps: int = 0
+    smaller: int = 0  # blocks smaller than asked
+    more: int = 0  # ACKs that told the client to ask for more (flag s)
     examples: list[str] = field(default_factory=list)
 
 
@@ -119,7 +125,8 @@ class Generator:
         self._under_way: dict[int, Exchange] = {}
         self._due: deque[tuple[float, int, int]] = deque()  # when, xid, attempt: in order, as long as attempts are few
         self._late_due: list[tuple[float, int, int]] = []
-        self._given: set[bytes] = set()
+        # Of each block of the size asked, by its number: which of its addresses were given, a bit each.
+        self._given: dict[int, int] = {}
         self._number = random.getrandbits(40)  # of the first client: other runs on the same ledger have other clients
 
     def run(self, warmup: float, window: float) -> dict[str, object]:
@@ -214,7 +221,7 @@ class Generator:
             self._send(xid, exchange)
             self._due.append((now + PATIENCE, xid, ACK))
         else:
-            self._complete(xid, exchange, now)
+            self._complete(xid, exchange, option, now)
 
     def check(self, data: bytes, exchange: Exchange) -> tuple[int, bytes]:
         """Return a reply's type and option 220. Raises `Fault` unless it is an OFFER or ACK as it has to be for the exchange."""
@@ -235,23 +242,35 @@ class Generator:
         if len(options.get(LEASE_TIME, b"")) != 4:
             raise Fault("option 51")
         option = options.get(SUBNET_ALLOCATION, b"")
-        if kind == ACK and option != exchange.option:
+        if kind == ACK and option[BLOCK] != exchange.option[BLOCK]:
             raise Fault("the ACK has other blocks than the OFFER")
-        # flags, one Subnet-Information of one block: network, length, flag h, no statistics (RFC 6656 3.2)
-        if len(option) != 11 or option[:4] != b"\0\2\x08\0" or option[8:] != bytes((self._prefix, 2, 0)):
+        # One block: network, length, flag h, no statistics (RFC 6656 3.2.1)
+        if len(option) != 11 or option[FLAGS] not in {PLAIN, MORE} or option[9:] != b"\2\0":
             raise Fault("option 220")
-        if int.from_bytes(option[4:8], "big") & (0xFFFFFFFF >> self._prefix):
+        length = option[8]
+        if not self._prefix <= length <= SMALLEST_BLOCK:
+            raise Fault(f"a /{length}, where /{self._prefix} was asked (RFC 6656 4.2)")
+        if int.from_bytes(option[NETWORK], "big") & (0xFFFFFFFF >> length):
             raise Fault("a network with host bits")
         return kind, option
 
-    def _complete(self, xid: int, exchange: Exchange, now: float) -> None:
-        network = exchange.option[4:8]  # all are of one length: they overlap where they are equal
-        if network in self._given:
-            self.counts.overlaps += 1
-        self._given.add(network)
+    def _complete(self, xid: int, exchange: Exchange, option: bytes, now: float) -> None:
+        self.take_note(option)
         self.latencies.append(now - exchange.began)
         self.counts.completed += 1
         self._end(xid, now)
+
+    def take_note(self, option: bytes) -> None:
+        """Count what an ACK's option 220 gives, and whether any address of it was given before."""
+        network, length = int.from_bytes(option[NETWORK], "big"), option[8]
+        # None is larger than asked, and all are aligned: each lies within one block of the size asked.
+        number, first = network >> 32 - self._prefix, network & 0xFFFFFFFF >> self._prefix
+        addresses = (1 << (1 << 32 - length)) - 1 << first
+        given = self._given.get(number, 0)
+        self.counts.overlaps += given & addresses != 0
+        self.counts.smaller += length != self._prefix
+        self.counts.more += option[FLAGS] == MORE
+        self._given[number] = given | addresses
 
     def _end(self, xid: int, now: float) -> None:
         del self._under_way[xid]

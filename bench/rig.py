@@ -69,9 +69,12 @@ class Rig(Lab):
         return self
 
     @contextmanager
-    def kea4(self) -> Iterator[Process]:
-        """Run kea-dhcp4 with our hook on a fresh ledger."""
+    def kea4(self, policy: str) -> Iterator[Process]:
+        """Run kea-dhcp4 with our hook and that policy on a fresh ledger."""
         self._renew(DATABASE)
+        server = self.servers[SERVER]
+        server = self.servers[SERVER] = replace(server, parameters={**server.parameters, "policy": policy})
+        server.write(server.configuration(self.hooks))
         process = self.start(SERVER)
         try:
             yield process
@@ -147,7 +150,8 @@ class Rig(Lab):
         """Wait until duplicate address detection lets kea-dhcp6 and perfdhcp use their link-local addresses."""
         deadline = time.monotonic() + READY
         for netns in (self.servers[SERVER].netns, self.client_netns):
-            command = ("ip", "-n", netns, "-6", "address", "show", "dev", network.INTERFACE, "scope", "link")
+            show = ("ip", "-6", "address", "show", "dev", network.INTERFACE, "scope", "link")
+            command = [*network.inside(netns), *show]
             while "fe80:" not in run(*command, "-tentative"):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{netns} has no IPv6 link-local address: B1 needs IPv6 for its peer")

@@ -4,7 +4,6 @@
 #include "bridge.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <exception>
 #include <utility>
@@ -39,7 +38,6 @@ constexpr double IdleTimeout = 1.0;  // seconds without a packet, at the least, 
 }  // namespace
 
 int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_t* data, size_t size, double timeout) {
-    static std::atomic<unsigned> idle{0};  // timeouts in a row; one thread calls this at a time
     std::vector<InboundPacket> taken;
     const std::chrono::duration<double> patience(std::clamp(timeout, 0.0, 3600.0));
     switch (hook().queue.take(generation, static_cast<size_t>(std::max(limit, 0)), size, patience, taken)) {
@@ -48,11 +46,10 @@ int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_
         case Taken::Timeout:
             // Not after a short look for more: the caller has packets in hand then.
             if (timeout >= IdleTimeout) {
-                restWhenIdle(++idle);
+                restWhenIdle();
             }
             return 0;
         case Taken::Packets:
-            idle = 0;
             break;
     }
     uint32_t offset = 0;

@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
     uint32_t offset;            // of the DHCPv4 message in the data buffer, bytes
     uint32_t length;            // of the message, bytes
-    int32_t interface;          // interface index
+    int32_t interface;          // interface index; 0: that which has the address `source`
     uint32_t source;            // address of ours
     uint32_t destination;       // 255.255.255.255 for a broadcast on the interface
     uint16_t destination_port;  // UDP
@@ -58,11 +58,24 @@ void deleg_count(int counter, int64_t n);
 // What `subnet-deleg-status` reports as "service". Returns 0, or -1 when the text is no JSON.
 int deleg_publish_status(const char* json_text);
 
+// Have Kea's main thread do what `request_json` says, and wait up to `timeout` seconds for it. Returns 1 with the
+// answer in JSON, 0 with the reason why it could not be done, -1 after a timeout, -2 when the generation is over. What
+// is in
+// `*answer` (else NULL) is to be given to `deleg_free`.
+int deleg_ask(uint32_t generation, const char* request_json, double timeout, char** answer);
+void deleg_free(char* answer);
+// The result of `deleg_python_configured`, called with its `ticket`. Does nothing when nobody waits for that any more.
+void deleg_configured(uint32_t ticket, const char* request_json);
+
 // --- cffi: Python functions that C++ calls, from Kea's main thread only. None lets an exception out.
 
 // Check the parameters of the hook. Returns 1 if good, 0 if refused, with the reason in `message` (UTF-8,
 // NUL-terminated, cut to `size` bytes), -1 when the check itself failed, which is logged.
 extern int deleg_python_configure(const char* parameters_json, char* message, size_t size);
+// Say what is to be served from the first packet on, while Kea is being configured: a request "serve", by
+// `deleg_configured`. Called before `deleg_python_start`, with the parameters of the last `deleg_python_configure`.
+// Returns 1 when it was said, 0 when nothing is to be served, -1 when that is not known, which is logged.
+extern int deleg_python_configured(uint32_t ticket);
 // Start the service. Returns 1 when it runs, -1 when it failed, which is logged.
 extern int deleg_python_start(uint32_t generation);
 // Stop the service, waiting up to `timeout` seconds. Returns 1 when all of its threads ended, 0 when some did not, -1

@@ -19,7 +19,9 @@
 #include <cc/command_interpreter.h>
 #include <dhcp/iface_mgr.h>
 #include <dhcp/pkt4.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/lease.h>
+#include <dhcpsrv/srv_config.h>
 #include <hooks/hooks.h>
 #include <hooks/hooks_manager.h>
 #include <process/daemon.h>
@@ -35,9 +37,11 @@
 #include "bridge.h"
 #include "counters.h"
 #include "hook_state.h"
+#include "lease_ends.h"
 #include "messages.h"
 #include "option_scan.h"
 #include "service.h"
+#include "unserved.h"
 
 namespace subnet_deleg {
 namespace {
@@ -162,6 +166,15 @@ int leasesCommitted(CalloutHandle& handle) {
     return 0;
 }
 
+int shortenLease(CalloutHandle& handle) {
+    isc::dhcp::Lease4Ptr lease;
+    handle.getArgument("lease4", lease);
+    if (lease) {
+        leaseEnds().shorten(*lease);
+    }
+    return 0;
+}
+
 /// Whether packets are taken in pkt4_receive, behind Kea's checks. Set by load(), while no packet is under way.
 bool behind_checks = false;
 
@@ -201,6 +214,11 @@ void registerOnDemand(isc::hooks::LibraryHandle& handle) {
     if (flag(handle, "count-leases", false)) {
         handle.registerCallout("leases4_committed", leasesCommitted);
     }
+    const auto configuration = configurationInTheMaking();
+    if (hasOtherLifetimes(configuration ? *configuration : *isc::dhcp::CfgMgr::instance().getCurrentCfg())) {
+        handle.registerCallout("lease4_select", shortenLease);
+        handle.registerCallout("lease4_renew", shortenLease);
+    }
 }
 
 }  // namespace
@@ -237,7 +255,10 @@ int unload() {
     return 0;
 }
 
-int dhcp4_srv_configured(CalloutHandle&) {
+int dhcp4_srv_configured(CalloutHandle& handle) {
+    isc::dhcp::SrvConfigPtr configuration;
+    handle.getArgument("server_config", configuration);
+    prepareConfiguration(*configuration);
     startService();
     return 0;
 }
@@ -245,7 +266,13 @@ int dhcp4_srv_configured(CalloutHandle&) {
 int buffer4_receive(CalloutHandle& handle) {
     Pkt4Ptr query;
     handle.getArgument("query4", query);
-    if (!isOurs(query) || handle.getStatus() == CalloutHandle::NEXT_STEP_DROP) {
+    if (handle.getStatus() == CalloutHandle::NEXT_STEP_DROP) {
+        return 0;
+    }
+    if (!isOurs(query)) {
+        if (unserved().any()) {
+            unserved().note(*query);
+        }
         return 0;
     }
     const ParcelPtr parcel = parcelOf(query);

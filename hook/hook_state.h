@@ -7,6 +7,7 @@
 
 #include <mutex>
 
+#include "ask.h"
 #include "inbound_queue.h"
 #include "main_thread.h"
 
@@ -15,6 +16,7 @@ namespace subnet_deleg {
 struct Hook {
     InboundQueue queue;
     MainThread main_thread;
+    Asks asks;
 
     /// What Python published last; the elements are never changed once they are here.
     isc::data::ConstElementPtr serviceStatus();

@@ -7,6 +7,7 @@
 #include <dhcp/pkt4.h>
 #include <dhcp/pkt_filter_inet.h>
 #include <log/message_dictionary.h>
+#include <stats/stats_mgr.h>
 #include <util/multi_threading_mgr.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <string>
 #include <utility>
 
+#include "clock.h"
 #include "counters.h"
 #include "hook_state.h"
 #include "messages.h"
@@ -34,11 +36,13 @@ constexpr size_t EthernetLength = 6;
 
 // Replies that wait for the main thread. Each answers a request that came through a bounded queue, so their number is
 // bounded too as long as the main thread lives; the limit is for when it doesn't.
-// The timeout in a row, of some seconds, at which nobody is expected to post soon.
-constexpr unsigned IdleTimeouts = 1;
 constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;
+
+constexpr double AskInterval = 3.0;   // seconds between two questions of who asks regularly, at most
+constexpr double BusyRate = 20;       // packets/s: a post is found within some 50 ms
+constexpr double RateInterval = 0.5;  // seconds, at least, to tell a rate from
 
 /// Where the frame of a broadcast goes on a raw socket: to the client alone, as Kea's own replies do, which spares the
 /// other hosts on the link; to everyone if the client asks for that (RFC 2131 4.1) or has no Ethernet address.
@@ -48,6 +52,18 @@ std::vector<uint8_t> frameAddress(const OutboundReply& reply) {
         return std::vector<uint8_t>(EthernetLength, 0xff);
     }
     return std::vector<uint8_t>(to.hardware, to.hardware + EthernetLength);
+}
+
+/// The interface that has an address of ours which Kea listens on.
+int32_t interfaceWith(const IOAddress& address) {
+    for (const auto& interface : IfaceMgr::instance().getIfaces()) {
+        for (const isc::dhcp::SocketInfo& socket : interface->getSockets()) {
+            if (socket.addr_ == address) {
+                return static_cast<int32_t>(interface->getIndex());
+            }
+        }
+    }
+    isc_throw(isc::BadValue, "no interface has the address " << address.toText());
 }
 
 void transmitOrCount(const OutboundReply& reply) {
@@ -72,7 +88,7 @@ void transmit(const OutboundReply& reply) {
     // not send.
     Pkt4Ptr packet(new Pkt4(reply.data.data(), reply.data.size()));
     packet->getBuffer().writeData(reply.data.data(), reply.data.size());
-    packet->setIndex(to.interface);
+    packet->setIndex(to.interface ? to.interface : interfaceWith(IOAddress(to.source)));
     packet->setLocalAddr(IOAddress(to.source));
     packet->setLocalPort(isc::dhcp::DHCP4_SERVER_PORT);
     packet->setRemoteAddr(IOAddress(to.destination));
@@ -109,15 +125,41 @@ void flushReplies() {
     }
 }
 
-void restWhenIdle(unsigned timeouts) {
-    if (timeouts == IdleTimeouts && !isc::util::MultiThreadingMgr::instance().getMode()) {
-        const uint64_t before = hook().queue.pushes();
-        hook().main_thread.post([before] {
-            // In the thread that pushes: none can come between the question and what follows from it.
-            if (hook().queue.pushes() == before) {
-                hook().main_thread.unwatch();
-            }
-        });
+void restWhenIdle() {
+    // While Python asks regularly, an idle server has to hear it at once; a busy one hears it anyway (restWhenBusy).
+    if (isc::util::MultiThreadingMgr::instance().getMode() || !hook().main_thread.watched() ||
+        now() - hook().asks.last() < AskInterval) {
+        return;
+    }
+    const uint64_t before = hook().queue.pushes();
+    hook().main_thread.post([before] {
+        // In the thread that pushes: none can come between the question and what follows from it.
+        if (hook().queue.pushes() == before) {
+            hook().main_thread.unwatch();
+        }
+    });
+}
+
+void restWhenBusy() {
+    struct Look {
+        Moment when = 0;
+        int64_t packets = 0;
+        uint64_t pushes = 0;
+    };
+    static Look last;
+    static bool busy = false;
+    if (isc::util::MultiThreadingMgr::instance().getMode()) {
+        return;
+    }
+    const uint64_t pushes = hook().queue.pushes();
+    if (now() - last.when >= RateInterval) {
+        const auto received = isc::stats::StatsMgr::instance().getObservation("pkt4-received");
+        const Look look{now(), received ? received->getInteger().first : 0, pushes};
+        busy = look.pushes == last.pushes && look.packets - last.packets > BusyRate * (look.when - last.when);
+        last = look;
+    }
+    if (busy && pushes == last.pushes) {
+        hook().main_thread.unwatch();
     }
 }
 

@@ -23,10 +23,14 @@ void transmit(const OutboundReply& reply);
 /// Send all replies that wait. Main thread only. Those that fail are counted and logged.
 void flushReplies();
 
-/// Let Kea's select() not look for our posts while Python waits for packets the `timeouts`-th time in a row: nothing is
-/// under way then that would be posted soon. With multi-threading on it looks all the time, because there a packet
-/// of ours is taken by another thread while the main thread is in select() already.
-void restWhenIdle(unsigned timeouts);
+/// Let Kea's select() not look for our posts while Python waits for packets in vain and has not asked for anything
+/// lately: nothing is under way then that would be posted soon. With multi-threading on it looks all the time, because
+/// there a packet of ours is taken by another thread while the main thread is in select() already.
+void restWhenIdle();
+
+/// Let Kea's select() not look for our posts while packets of ordinary DHCP come so often that each post is found
+/// soon anyway. To be called now and then by who posts regularly. Main thread only.
+void restWhenBusy();
 
 }  // namespace subnet_deleg
 

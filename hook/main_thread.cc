@@ -50,6 +50,11 @@ void MainThread::unwatch() {
     }
 }
 
+bool MainThread::watched() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return watched_;
+}
+
 void MainThread::detach() {
     std::lock_guard<std::mutex> lock(mutex_);
     actions_.clear();

@@ -33,6 +33,9 @@ class MainThread {
     /// packet of ordinary DHCP, which is noticeable. Main thread only.
     void unwatch();
 
+    /// Whether select() looks for posted actions. Any thread.
+    bool watched();
+
     /// Have an action run by the main thread, after those posted before. Any thread. An exception of it is logged.
     /// Where nobody watches, that may take until the next packet, a second at most.
     /// @return false when detached: the action will not run

@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint8_t Pad = 0;
 constexpr uint8_t End = 255;
+constexpr uint8_t MessageType = 53;
 constexpr uint8_t Overload = 52;
 constexpr uint8_t SubnetAllocation = 220;
 
@@ -46,11 +47,16 @@ bool fieldCarries(const uint8_t* at, const uint8_t* end, uint8_t& overload) {
     return false;
 }
 
+/// Whether a message is long enough for options and has the magic cookie before them, RFC 2131 3.
+bool hasOptions(const uint8_t* message, size_t length) {
+    return length > OptionsOffset && message[CookieOffset] == 99 && message[CookieOffset + 1] == 130 &&
+           message[CookieOffset + 2] == 83 && message[CookieOffset + 3] == 99;
+}
+
 }  // namespace
 
 bool carriesSubnetAllocation(const uint8_t* message, size_t length) {
-    if (length <= OptionsOffset || message[CookieOffset] != 99 || message[CookieOffset + 1] != 130 ||
-        message[CookieOffset + 2] != 83 || message[CookieOffset + 3] != 99) {
+    if (!hasOptions(message, length)) {
         return false;
     }
     // Most packets of ordinary DHCP have no such octet at all, and are done with here.
@@ -64,6 +70,28 @@ bool carriesSubnetAllocation(const uint8_t* message, size_t length) {
     const uint8_t fields = overload;  // an option 52 inside the other fields has no meaning
     return ((fields & FileHoldsOptions) && fieldCarries(message + FileOffset, message + CookieOffset, overload)) ||
            ((fields & SnameHoldsOptions) && fieldCarries(message + SnameOffset, message + FileOffset, overload));
+}
+
+uint8_t messageType(const uint8_t* message, size_t length) {
+    if (!hasOptions(message, length)) {
+        return 0;
+    }
+    const uint8_t* at = message + OptionsOffset;
+    const uint8_t* const end = message + length;
+    while (at < end && *at != End) {
+        const uint8_t code = *at++;
+        if (code == Pad) {
+            continue;
+        }
+        if (at == end || *at > end - at - 1) {
+            return 0;
+        }
+        if (code == MessageType) {
+            return *at == 1 ? at[1] : 0;
+        }
+        at += 1 + *at;
+    }
+    return 0;
 }
 
 }  // namespace subnet_deleg

@@ -20,6 +20,9 @@ namespace subnet_deleg {
 /// @param length of the message, bytes
 bool carriesSubnetAllocation(const uint8_t* message, size_t length);
 
+/// The value of option 53 (DHCP Message Type, RFC 2132 9.6) in the options field of a message, 0 where there is none.
+uint8_t messageType(const uint8_t* message, size_t length);
+
 }  // namespace subnet_deleg
 
 #endif  // SUBNET_DELEG_OPTION_SCAN_H

@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "service.h"
 
-#include <signal.h>
+#include <dhcpsrv/cfgmgr.h>
 
 #include <array>
+#include <chrono>
+#include <exception>
 #include <future>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "bridge.h"
+#include "compat/kea.h"
 #include "hook_state.h"
 #include "interpreter.h"
 #include "kea_ops.h"
 #include "messages.h"
+#include "signals.h"
+#include "subnets.h"
 
 namespace subnet_deleg {
 namespace {
@@ -22,6 +31,9 @@ constexpr int64_t DefaultQueueSize = 4096;
 
 // Seconds that Kea's shutdown or reload may be held up by our threads; a transaction under way needs milliseconds.
 constexpr double StopPatience = 5.0;
+
+// Seconds that a configuration may be held up by asking what is to be served.
+constexpr double ConfiguredPatience = 5.0;
 
 // All of this belongs to Kea's main thread.
 int64_t queue_size = DefaultQueueSize;
@@ -40,23 +52,6 @@ isc::data::ConstElementPtr parameter(const isc::data::ConstElementPtr& parameter
     return value && value->getType() == type ? value : isc::data::ConstElementPtr();
 }
 
-/// Threads inherit the signal mask of their creator: with everything blocked here, Kea's signals stay with Kea's main
-/// thread, whose select() they interrupt.
-class SignalsBlocked {
-  public:
-    SignalsBlocked() {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    SignalsBlocked(const SignalsBlocked&) = delete;
-    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
-  private:
-    sigset_t before_;
-};
-
 /// Run Python on a thread of its own and wait for it. glibc gives each thread its own heap: what importing the package
 /// leaves behind, thousands of small free chunks all over, would otherwise be what Kea's main thread gets its memory
 /// from, and each packet of ordinary DHCP would pay for it in cache misses.
@@ -64,6 +59,60 @@ template <typename Action>
 auto inPython(Action action) {
     const SignalsBlocked blocked;  // the thread inherits the mask
     return std::async(std::launch::async, action).get();
+}
+
+/// What Python answers to `deleg_python_configured`, as long as somebody waits for it.
+struct Served {
+    std::mutex mutex;
+    uint32_t ticket = 0;
+    std::string request;
+};
+Served served;
+
+/// Ask Python what is to be served. Its thread is left behind when that takes too long: it waits for PostgreSQL then.
+/// @param request set to what it said, empty: nothing
+/// @return whether it said anything
+bool askWhatIsServed(std::string& request) {
+    uint32_t ticket = 0;
+    {
+        std::lock_guard<std::mutex> lock(served.mutex);
+        ticket = ++served.ticket;
+        served.request.clear();
+    }
+    const auto verdict = std::make_shared<std::promise<int>>();
+    std::future<int> answer = verdict->get_future();
+    {
+        const SignalsBlocked blocked;  // the thread inherits the mask
+        std::thread([verdict, ticket] { verdict->set_value(deleg_python_configured(ticket)); }).detach();
+    }
+    const bool came = answer.wait_for(std::chrono::duration<double>(ConfiguredPatience)) == std::future_status::ready;
+    std::lock_guard<std::mutex> lock(served.mutex);
+    ++served.ticket;
+    request = std::move(served.request);
+    return came && answer.get() >= 0;
+}
+
+/// Learn what is to be served, and have it in the new configuration before Kea reads its leases, each of which it looks
+/// for a subnet for.
+void takeOverSubnets() {
+    const isc::dhcp::SrvConfigPtr configuration = configurationInTheMaking();
+    if (!configuration) {
+        return;
+    }
+    const Moment asked = now();
+    std::string request;
+    try {
+        if (askWhatIsServed(request)) {
+            subnets().remember(request, asked);
+        } else {
+            LOG_WARN(logger, SUBNET_DELEG_SUBNETS_REMEMBERED)
+                .arg(ConfiguredPatience)
+                .arg(subnets().desired().subnets.size());
+        }
+    } catch (const std::exception& error) {
+        LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());
+    }
+    prepareConfiguration(*configuration);
 }
 
 void startPython() {
@@ -96,12 +145,30 @@ bool configureService(const isc::data::ConstElementPtr& parameters) {
     }
     configured = verdict == 1;
     if (configured) {
+        takeOverSubnets();
         LOG_INFO(logger, SUBNET_DELEG_LOADED).arg(SUBNET_DELEG_VERSION);
         if (ran) {
             startService();  // Kea 2.2's libreload loads hooks without configuring the server again
         }
     }
     return configured;
+}
+
+isc::dhcp::SrvConfigPtr configurationInTheMaking() {
+    const auto staging = isc::dhcp::CfgMgr::instance().getStagingCfg();
+    if (!staging->getHooksConfig().get().empty()) {
+        return staging;
+    }
+    compat::dropStaging(isc::dhcp::CfgMgr::instance(), compat::First());  // it came to be by asking for it
+    return {};
+}
+
+void prepareConfiguration(isc::dhcp::SrvConfig& configuration) {
+    try {
+        subnets().prepare(configuration);
+    } catch (const std::exception& error) {
+        LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());
+    }
 }
 
 void startService() {
@@ -111,12 +178,16 @@ void startService() {
     }
     posted = ran = true;
     hook().queue.open(++generation, static_cast<size_t>(queue_size));
+    hook().asks.open(generation);
     hook().main_thread.attach();
+    hook().main_thread.post([] { subnets().settle(); });
     hook().main_thread.post(startPython);
 }
 
 void stopService() {
     hook().queue.close();
+    hook().asks.close();  // or Python's threads would wait for this one, and this one for them
+    subnets().rest();
     if (started) {
         const int ended = inPython([] { return deleg_python_stop(StopPatience); });
         if (ended != 1) {
@@ -135,3 +206,11 @@ void stopService() {
 }
 
 }  // namespace subnet_deleg
+
+void deleg_configured(uint32_t ticket, const char* request_json) {
+    using subnet_deleg::served;
+    std::lock_guard<std::mutex> lock(served.mutex);
+    if (ticket == served.ticket) {
+        served.request = request_json;
+    }
+}

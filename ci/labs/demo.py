@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """`ci/demo`: two Kea servers that share one ledger delegate subnets to a client, offer it more, and take one back.
 
-Each message and the ledger after each step.
+Each message and the ledger after each step. Then three in a chain, see demo_chain.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import TypeVar
 import psycopg
 from rich.console import Console
 from rich.table import Table
-from tests.client.codec import Code, Type, Violation, insist
+from tests.client.codec import Code, Type, insist
 from tests.client.endpoint import Endpoint, Passage
 from tests.client.rfc6656 import Client, Identity, Patience, Reply, Silence
 
+from ci.labs import demo_chain
 from ci.labs.lab import Lab, LabError
 
 T = TypeVar("T")
@@ -195,6 +196,16 @@ class Demo:
         insist(reply.type is Type.ACK, "ci/demo", f"{reply.type.name} from {reply.server}")
 
 
+def show(name: str, console: Console) -> None:
+    """Bring two servers up under `name`, run the demonstration, and end them. Raises `Violation` or `LabError`."""
+    started = time.monotonic()
+    with Lab("shared", name=name, parameters={"policy": "proportional"}) as lab:
+        place = lab.clients[0]
+        console.print(f"Two kea-dhcp4 and a PostgreSQL ledger are up ({time.monotonic() - started:.1f} s).\n")
+        with Endpoint.relay(place.netns, place.interface, place.address) as endpoint:
+            Demo(lab, endpoint, console).run()
+
+
 def main() -> int:
     """Run the demonstration; return the exit code."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
@@ -203,13 +214,11 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     Lab.sweep()
     started = time.monotonic()
+    name = f"demo-{os.getpid()}"
     try:
-        with Lab("shared", name=f"demo-{os.getpid()}", parameters={"policy": "proportional"}) as lab:
-            place = lab.clients[0]
-            console.print(f"Two kea-dhcp4 and a PostgreSQL ledger are up ({time.monotonic() - started:.1f} s).\n")
-            with Endpoint.relay(place.netns, place.interface, place.address) as endpoint:
-                Demo(lab, endpoint, console).run()
-    except (LabError, Violation) as error:
+        show(name, console)
+        demo_chain.show(name, console)
+    except (LabError, AssertionError) as error:  # a Violation is one, too
         console.print(f"ci/demo: {error}", style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:

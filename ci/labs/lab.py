@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A lab: cluster, servers and clients of one topology, what was started for it, and how it is ended.
+"""A lab: cluster, servers, clients and hosts of one topology, what was started for it, and how it is ended.
 
 A lab's directory, /tmp/ksd-NAME, holds everything of it (unix sockets need the path short). `lab.json` there names each
 process and namespace before the next is made, so that `down` works after any failure, from any process.
@@ -16,28 +16,25 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ci.labs import network
+from ci.labs import network, quick
 from ci.labs.cluster import Cluster
 from ci.labs.process import Process, run
-from ci.labs.server import Server, hook_directory
+from ci.labs.server import Server, hook_directory, merge
+from ci.labs.topology import BACKBONE, CLIENT, HOSTS_LINKS, HaMode, Station, relay
+from ci.labs.topology import topology as topology_named
 
 ROOT = Path("/tmp")
 PREFIX = "ksd-"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
-LEDGER, DATABASE = "main", "deleg"
-DEFAULT_POOLS = (IPv4Network("10.64.0.0/10"),)
-LINK = IPv4Network("198.51.100.0/24")  # TEST-NET-2 (RFC 5737); each lab is an internet of its own
-CLIENT = LINK[100]
-HOSTS = 32  # ordinary addresses that each server serves
+CLUSTER = "main"  # the name of the cluster's process; no server is called so
+DATABASE = "deleg"  # the database of the ledger `main`; that of another ledger has its name behind
 SEVERITIES = {"kea-dhcp4": "INFO", "kea-dhcp4.subnet-deleg-hooks": "INFO"}
-
-TOPOLOGIES = {"single": 1, "shared": 2}  # number of servers; all of them share one ledger and one link with the client
 
 
 class LabError(RuntimeError):
@@ -53,13 +50,25 @@ class ClientPlace:
     interface: str = network.INTERFACE
 
 
+@dataclass(frozen=True, slots=True)
+class HostsPlace(ClientPlace):
+    """Where hosts can be run, relayed or on the link itself: a client's place, the server that serves them, and its address there.
+
+    Of a high availability pair each has a place, of one namespace.
+    """
+
+    server: str = field(kw_only=True)
+    server_address: IPv4Address = field(kw_only=True)
+
+
 class Lab:
     """A lab of `topology` under `name`.
 
     `up` (or entering it) brings it up, `down` (or leaving it) ends what it started.
 
-    `pools` are added to the ledger, `parameters` are the hook's (its dsn is set), `kea` is merged into "Dhcp4",
-    `severities` are of loggers.
+    `pools` are added to the first ledger, by default what the topology says. `parameters` are the hook's in each server (its dsn is
+    set), over them those that `servers` has under a server's name; `kea` is merged into "Dhcp4", `severities` are of loggers. `edges`
+    is how many a `chain` has, `ha` the mode of an `ha`. With a `lease_time` in seconds all that takes its time is short.
     An `owned` lab belongs to this process: where this process dies, the next `sweep` ends it.
     """
 
@@ -68,25 +77,38 @@ class Lab:
         topology: str,
         *,
         name: str = "lab",
-        pools: Sequence[IPv4Network] = DEFAULT_POOLS,
+        pools: Sequence[IPv4Network] | None = None,
+        edges: int = 1,
+        ha: str = HaMode.HOT_STANDBY,
+        lease_time: int | None = None,
         parameters: Mapping[str, object] | None = None,
+        servers: Mapping[str, Mapping[str, object]] | None = None,
         kea: Mapping[str, object] | None = None,
         severities: Mapping[str, str] | None = None,
         owned: bool = True,
     ) -> None:
-        if topology not in TOPOLOGIES:
-            raise LabError(f"no topology {topology!r}: there are {', '.join(TOPOLOGIES)}")
         if not NAME.fullmatch(name):
             raise LabError(f"lab name {name!r}: give 1 to 24 lower-case letters, digits and hyphens")
-        self.topology, self.name, self.pools = topology, name, tuple(pools)
+        try:
+            self._topology = topology_named(topology, edges, HaMode(ha))
+        except ValueError as error:
+            raise LabError(str(error)) from None
+        known = [station.name for station in self._topology.stations]
+        if unknown := set(servers or {}) - set(known):
+            raise LabError(f"no server {', '.join(sorted(unknown))} in {topology}: there are {', '.join(known)}")
+        self.topology, self.name = topology, name
+        self.pools = tuple(self._topology.pools if pools is None else pools)
         self.directory = ROOT / f"{PREFIX}{name}"
         self.hooks = self.directory / "hooks"
         self.cluster = Cluster(self.directory / "pg")
-        self.ledgers = {LEDGER: self.cluster.dsn(DATABASE)}
+        self.ledgers = {ledger: self.cluster.dsn(_database(ledger)) for ledger in self._topology.ledgers}
         self.clients = [ClientPlace(self._netns("c1"), CLIENT)]
+        self.hosts = [self._hosts(station) for station in self._topology.stations if station.hosts]
+        self._edges, self._ha, self._lease_time = edges, HaMode(ha), lease_time
         self._parameters, self._kea = dict(parameters or {}), dict(kea or {})
+        self._of_servers = {server: dict(given) for server, given in (servers or {}).items()}
         self._severities = {**SEVERITIES, **(severities or {})}
-        self.servers = {server.name: server for server in map(self._server, range(TOPOLOGIES[topology]))}
+        self.servers = {station.name: self._server(station) for station in self._topology.stations}
         self._owner = Process.of(os.getpid()) if owned else None
         self._processes: dict[str, Process] = {}
         self._namespaces: list[str] = []
@@ -177,6 +199,16 @@ class Lab:
                 {"netns": place.netns, "interface": place.interface, "address": str(place.address)}
                 for place in self.clients
             ],
+            "hosts": [
+                {
+                    "netns": place.netns,
+                    "interface": place.interface,
+                    "address": str(place.address),
+                    "server": place.server,
+                    "server_address": str(place.server_address),
+                }
+                for place in self.hosts
+            ],
         }
 
     # -- one server
@@ -201,32 +233,36 @@ class Lab:
         self._processes[name].destroy()
         self._ended(name)
 
+    def is_up(self, name: str) -> bool:
+        """Whether the server `name` runs."""
+        return name in self._processes and self._processes[name].alive
+
     def process(self, name: str) -> Process:
         """The process of a server, or of the cluster (`main`). Raises `KeyError` where it has been ended."""
         return self._processes[name]
 
     def start_ledger(self, wait: bool = True) -> Process:
         """Start the cluster (again)."""
-        process = self._started(LEDGER, self.cluster.start())
+        process = self._started(CLUSTER, self.cluster.start())
         if wait:
             self.cluster.wait(process)
         return process
 
     def stop_ledger(self) -> None:
         """End the cluster in good order; servers see their connections close."""
-        self.cluster.stop(self._processes[LEDGER])
-        self._ended(LEDGER)
+        self.cluster.stop(self._processes[CLUSTER])
+        self._ended(CLUSTER)
 
-    # -- the ledger
+    # -- the ledgers: each method's default is the first, which has the pools
 
-    def sql(self, *statements: str) -> str:
-        """Run SQL in the ledger as the superuser and return psql's bare output."""
-        return self.cluster.execute(DATABASE, *statements)
+    def sql(self, *statements: str, ledger: str | None = None) -> str:
+        """Run SQL in a ledger as the superuser and return psql's bare output."""
+        return self.cluster.execute(_database(ledger or self._first), *statements)
 
     @property
     def ledger_is_up(self) -> bool:
         """Whether the cluster runs."""
-        return LEDGER in self._processes and self._processes[LEDGER].alive
+        return CLUSTER in self._processes and self._processes[CLUSTER].alive
 
     def logs(self) -> list[Path]:
         """The log of the cluster, and the logs and early output of the servers."""
@@ -234,12 +270,18 @@ class Lab:
         return [self.cluster.log, *(path for server in servers for path in (server.console, server.log))]
 
     def violations(self) -> list[str]:
-        """What `ledger_check()` finds wrong: a line per violated invariant."""
-        return self.sql("select * from deleg.ledger_check()").splitlines()
+        """What `ledger_check()` finds wrong in any ledger: a line per violated invariant."""
+        check = "select * from deleg.ledger_check()"
+        return [f"{ledger}: {line}" for ledger in self.ledgers for line in self.sql(check, ledger=ledger).splitlines()]
 
-    def cli(self, *arguments: str) -> str:
-        """Run `kea-subnet-deleg` on this lab's ledger as its owner and return what it prints."""
-        return run(*_command(), *arguments, environment={"KEA_SUBNET_DELEG_DSN": self.ledgers[LEDGER]})
+    def cli(self, *arguments: str, ledger: str | None = None) -> str:
+        """Run `kea-subnet-deleg` on a ledger as its owner and return what it prints."""
+        environment = {"KEA_SUBNET_DELEG_DSN": self.ledgers[ledger or self._first]}
+        return run(*_command(), *arguments, environment=environment)
+
+    @property
+    def _first(self) -> str:
+        return next(iter(self.ledgers))
 
     # -- the parts
 
@@ -252,48 +294,75 @@ class Lab:
         for server in self.servers.values():
             server.prepare(self.hooks)
         self.cluster.wait(cluster)
-        self._fill_ledger()
+        self._fill_ledgers()
         started = [(server, self.start(name, wait=False)) for name, server in self.servers.items()]
         for server, process in started:
             server.wait(process)
 
     def _connect(self) -> None:
-        stations = [IPv4Interface(f"{s.address}/{LINK.prefixlen}") for s in self.servers.values()]
-        places = dict(zip([s.netns for s in self.servers.values()], stations, strict=True))
-        places |= {place.netns: IPv4Interface(f"{place.address}/{LINK.prefixlen}") for place in self.clients}
-        switch = self._netns("br")
-        for netns in [*places, *([switch] if len(places) > 2 else [])]:
-            self._namespaces.append(netns)
-            self._save()
-            network.add(netns)
-        if len(places) > 2:
-            network.bridge(switch, *places)
-        else:
-            network.cable(*places)
-        for netns, value in places.items():
-            network.address(netns, value)
+        for number, plugs in enumerate(self._links()):
+            switch = self._netns(f"br{number or ''}") if len(plugs) > 2 else None
+            for netns in [*(plug.netns for plug in plugs), *([switch] if switch else [])]:
+                if netns not in self._namespaces:
+                    self._namespaces.append(netns)
+                    self._save()
+                    network.add(netns)
+            network.link(plugs, switch)
 
-    def _fill_ledger(self) -> None:
-        self.cluster.execute("postgres", f"create database {DATABASE}")
-        self.cli("ledger", "init")
+    def _links(self) -> list[list[network.Plug]]:
+        """Who is on which link: the backbone first, then those with hosts."""
+        backbone = [network.Plug(s.netns, _interface(s.address, BACKBONE)) for s in self.servers.values()]
+        backbone += [network.Plug(place.netns, _interface(place.address, BACKBONE)) for place in self.clients]
+        links: dict[str, list[network.Plug]] = {}
+        for place in self.hosts:
+            subnet = next(subnet for subnet in HOSTS_LINKS if place.address in subnet)
+            plugs = links.setdefault(place.netns, [network.Plug(place.netns, _interface(place.address, subnet))])
+            address = _interface(place.server_address, subnet)
+            plugs.append(network.Plug(self.servers[place.server].netns, address, network.HOSTS_INTERFACE))
+        return [backbone, *links.values()]
+
+    def _fill_ledgers(self) -> None:
+        for ledger in self.ledgers:
+            self.cluster.execute("postgres", f"create database {_database(ledger)}")
+            self.cli("ledger", "init", ledger=ledger)
         for pool in self.pools:
             self.cli("pool", "add", str(pool))
 
-    def _server(self, index: int) -> Server:
-        name = f"s{index + 1}"
-        first = LINK[128 + HOSTS * index]
+    def _server(self, station: Station) -> Server:
         return Server(
-            name=name,
-            netns=self._netns(name),
-            address=LINK[1 + index],
-            ledger=LEDGER,
-            directory=self.directory / name,
-            link=LINK,
-            pool=(first, first + HOSTS - 1),
-            parameters={"dsn": self.cluster.dsn(DATABASE, "kea_deleg_hook"), **self._parameters},
+            name=station.name,
+            netns=self._netns(station.name),
+            address=self._topology.address(station.name),
+            ledger=station.ledger,
+            directory=self.directory / station.name,
+            serves=self._serves(station),
+            parameters={
+                "dsn": self.cluster.dsn(_database(station.ledger), "kea_deleg_hook"),
+                **self._part(station),
+                **self._parameters,
+                **self._of_servers.get(station.name, {}),
+            },
+            companions=self._topology.companions(station),
             overrides=self._kea,
             severities=self._severities,
         )
+
+    def _serves(self, station: Station) -> dict[str, Any]:
+        given = self._topology.dhcp4(station)
+        return given if self._lease_time is None else merge(given, quick.dhcp4(self._lease_time))
+
+    def _part(self, station: Station) -> dict[str, Any]:
+        """The hook's parameters for a station's part in the topology."""
+        given = self._topology.parameters(station)
+        if self._lease_time is None:
+            return given
+        if "networks" in given:
+            given["networks"] = [{**one, **quick.network(self._lease_time)} for one in given["networks"]]
+        return {**given, **quick.parameters(station, self._lease_time)}
+
+    def _hosts(self, station: Station) -> HostsPlace:
+        address = self._topology.hosts_address(station)
+        return HostsPlace(self._netns(f"h{station.hosts}"), relay(station), server=station.name, server_address=address)
 
     def _netns(self, part: str) -> str:
         return f"{PREFIX}{self.name}-{part}"
@@ -328,7 +397,15 @@ class Lab:
         state: dict[str, Any] = {
             "topology": self.topology,
             "pools": [str(pool) for pool in self.pools],
-            "options": {"parameters": self._parameters, "kea": self._kea, "severities": self._severities},
+            "options": {
+                "edges": self._edges,
+                "ha": self._ha,
+                "lease_time": self._lease_time,
+                "parameters": self._parameters,
+                "servers": self._of_servers,
+                "kea": self._kea,
+                "severities": self._severities,
+            },
             "owner": plain(self._owner) if self._owner else None,
             "processes": {name: plain(process) for name, process in self._processes.items()},
             "namespaces": self._namespaces,
@@ -336,6 +413,14 @@ class Lab:
         fresh = self.directory / "lab.json.new"
         fresh.write_text(json.dumps(state, indent=2) + "\n")
         fresh.rename(self.directory / "lab.json")
+
+
+def _database(ledger: str) -> str:
+    return DATABASE if ledger == "main" else f"{DATABASE}_{ledger}"
+
+
+def _interface(address: IPv4Address, subnet: IPv4Network) -> IPv4Interface:
+    return IPv4Interface(f"{address}/{subnet.prefixlen}")
 
 
 def _command() -> list[str]:

@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 from ci.labs.process import run
 
-INTERFACE = "eth0"  # the one interface of a server or client
+INTERFACE = "eth0"  # the one interface of a client, and of a server that on the link with all others
+HOSTS_INTERFACE = "eth1"  # that of a server on its link with hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """Where a namespace is on a link: by which interface, and with which address."""
+
+    netns: str
+    address: IPv4Interface
+    interface: str = INTERFACE
 
 
 def exists(netns: str) -> bool:
@@ -31,25 +43,17 @@ def delete(netns: str) -> None:
                 raise
 
 
-def cable(one: str, other: str) -> None:
-    """A veth pair, an end called eth0 in each of two namespaces."""
-    run("ip", "link", "add", INTERFACE, "netns", one, "type", "veth", "peer", "name", INTERFACE, "netns", other)
-
-
-def bridge(netns: str, *members: str) -> None:
-    """Join namespaces on one link by a bridge that stands in the namespace `netns`."""
-    _ip(netns, "link", "add", "br0", "type", "bridge")
-    _ip(netns, "link", "set", "br0", "up")
-    for number, member in enumerate(members):
-        port = f"port{number}"
-        run("ip", "link", "add", port, "netns", netns, "type", "veth", "peer", "name", INTERFACE, "netns", member)
-        _ip(netns, "link", "set", port, "master", "br0", "up")
-
-
-def address(netns: str, value: IPv4Interface) -> None:
-    """Give eth0 an address and bring it up."""
-    _ip(netns, "address", "add", str(value), "broadcast", "+", "dev", INTERFACE)
-    _ip(netns, "link", "set", INTERFACE, "up")
+def link(plugs: Sequence[Plug], switch: str | None) -> None:
+    """Join namespaces on one link: two of them by a veth pair, more by a bridge that stands in the namespace `switch`."""
+    if switch is None:
+        one, other = plugs
+        ends = ("netns", other.netns, "type", "veth", "peer", "name", one.interface, "netns", one.netns)
+        run("ip", "link", "add", other.interface, *ends)
+    else:
+        _bridge(switch, plugs)
+    for plug in plugs:
+        _ip(plug.netns, "address", "add", str(plug.address), "broadcast", "+", "dev", plug.interface)
+        _ip(plug.netns, "link", "set", plug.interface, "up")
 
 
 def inside(netns: str) -> list[str]:
@@ -58,6 +62,16 @@ def inside(netns: str) -> list[str]:
     nsenter rather than `ip netns exec` or `ip -n`: those remount /sys, which they can't in a chroot.
     """
     return ["nsenter", f"--net=/run/netns/{netns}", "--"]
+
+
+def _bridge(netns: str, plugs: Sequence[Plug]) -> None:
+    _ip(netns, "link", "add", "br0", "type", "bridge")
+    _ip(netns, "link", "set", "br0", "up")
+    for number, plug in enumerate(plugs):
+        port = f"port{number}"
+        peer = ("peer", "name", plug.interface, "netns", plug.netns)
+        run("ip", "link", "add", port, "netns", netns, "type", "veth", *peer)
+        _ip(netns, "link", "set", port, "master", "br0", "up")
 
 
 def _ip(netns: str, *arguments: str) -> None:

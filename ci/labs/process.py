@@ -120,10 +120,11 @@ def run(*command: str, environment: Mapping[str, str] | None = None) -> str:
     return done.stdout
 
 
-def tail(path: Path, lines: int = 40) -> str:
-    """The last lines of a file, for an error message; empty where there is none."""
+def tail(path: Path, lines: int = 40, but: str | None = None) -> str:
+    """The last lines of a file, for an error message, without those that have `but` in them; empty where there is none."""
     with contextlib.suppress(OSError):
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        found = path.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in found if but is None or but not in line][-lines:])
     return ""
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,22 @@ from ci.labs.process import Process, run, start, tail
 PROGRAM = "/usr/sbin/kea-dhcp4"
 HOOK = "libdhcp_subnet_deleg.so"
 READY = 30.0  # seconds until a server has to serve
+ASKED = "COMMAND_RECEIVED"  # in lines of the log that waiting here makes
+HA_SERVING = {"hot-standby", "load-balancing", "partner-down"}  # states
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server: `name`, where it is (`netns`, `address`), what it serves beside delegation, and its directory."""
+    """A server: `name`, where it is (`netns`, `address`), the name of its ledger, its directory, and what it is configured with."""
 
     name: str
     netns: str
     address: IPv4Address
     ledger: str
     directory: Path
-    link: IPv4Network  # the client's network, where ordinary DHCP is served
-    pool: tuple[IPv4Address, IPv4Address]  # first and last ordinary address
+    serves: Mapping[str, object] = field(hash=False)  # in "Dhcp4": its interfaces and what it serves beside delegation
     parameters: Mapping[str, object] = field(hash=False)  # the hook's
+    companions: Mapping[str, Mapping[str, object]] = field(hash=False)  # Kea's hooks beside ours, and their parameters
     overrides: Mapping[str, object] = field(hash=False)  # merged into "Dhcp4"
     severities: Mapping[str, str] = field(hash=False)  # logger -> severity
 
@@ -61,17 +63,21 @@ class Server:
         self.config.write_text(json.dumps(configuration, indent=2) + "\n")
 
     def configuration(self, hooks: Path) -> dict[str, Any]:
-        """The whole kea-dhcp4.conf: ordinary DHCP on the client's network, and the hook."""
+        """The whole kea-dhcp4.conf: what the server serves, and the hook."""
+        loaded = {
+            HOOK: self.parameters,
+            **self.companions,
+        }  # ours first, so that it gets packets which others would drop
         dhcp4: dict[str, Any] = {
-            "interfaces-config": {"interfaces": [network.INTERFACE], "dhcp-socket-type": "udp"},
             "control-socket": {"socket-type": "unix", "socket-name": str(self.control_socket)},
             "lease-database": {"type": "memfile", "name": str(self.directory / "leases4.csv"), "lfc-interval": 0},
             "valid-lifetime": 600,
-            "subnet4": [{"id": 1, "subnet": str(self.link), "pools": [{"pool": " - ".join(map(str, self.pool))}]}],
             "loggers": [self._logger(name, severity) for name, severity in self.severities.items()],
-            "hooks-libraries": [{"library": str(hooks / HOOK), "parameters": dict(self.parameters)}],
+            "hooks-libraries": [
+                {"library": str(hooks / name), "parameters": dict(parameters)} for name, parameters in loaded.items()
+            ],
         }
-        return {"Dhcp4": merge(dhcp4, self.overrides)}
+        return {"Dhcp4": merge(merge(dhcp4, self.serves), self.overrides)}
 
     def start(self, hooks: Path) -> Process:
         """Start the server; the caller keeps the process. Returns at once: see `wait`."""
@@ -102,7 +108,9 @@ class Server:
                 return
             time.sleep(0.1)
         ended = "" if process.alive else " and has ended"
-        raise RuntimeError(f"{self.name} does not serve{ended}: {problem}\n{tail(self.console)}\n{tail(self.log)}")
+        raise RuntimeError(
+            f"{self.name} does not serve{ended}: {problem}\n{tail(self.console)}\n{tail(self.log, but=ASKED)}"
+        )
 
     def command(self, name: str, arguments: Mapping[str, object] | None = None) -> Any:
         """A control command's answer.
@@ -138,7 +146,7 @@ class Server:
         if "hooks-libraries" in self.overrides:
             self.command("status-get")
             return ""
-        return unready(self.command("subnet-deleg-status"))
+        return unready(self.command("subnet-deleg-status")) or _apart(self.command("status-get"))
 
     def _logger(self, name: str, severity: str) -> dict[str, object]:
         output = {"output": str(self.log), "flush": True, "maxsize": 0}
@@ -150,6 +158,12 @@ def unready(status: Mapping[str, Any]) -> str:
     service = status["service"] or {}  # empty until its threads have run for a moment
     connected = service.get("ledger-connected") and service.get("timers-connected")
     return "" if connected else f"its ledger is not connected: {json.dumps(status['service'])}"
+
+
+def _apart(status: Mapping[str, Any]) -> str:
+    """Why one of a high availability pair with this `status-get` does not serve hosts yet; empty where it does, or is of no pair."""
+    local = [pair["ha-servers"]["local"]["state"] for pair in status.get("high-availability", [])]
+    return "" if set(local) <= HA_SERVING else f"high availability is {', '.join(local)}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from kea_subnet_deleg import __version__
 from kea_subnet_deleg.cli.output import print_json, print_rows
 from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
 from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
+from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from kea_subnet_deleg.runtime.policies import known_policies
 from kea_subnet_deleg.wire import Vss
 
@@ -99,6 +100,19 @@ def ledger_init(dsn: Dsn = "", as_json: Json = False) -> None:
         print_json({"created": created})
     else:
         sys.stdout.write("ledger created\n" if created else "there is a ledger already; nothing changed\n")
+
+
+@ledger.command("upgrade")
+def ledger_upgrade(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Bring a ledger that an older version made to this one, as its owner. Nothing in it is lost, and servers go on meanwhile."""
+    with Admin(dsn) as admin:
+        before = admin.upgrade()
+    if as_json:
+        print_json({"before": before, "now": SCHEMA_VERSION})
+    elif before < SCHEMA_VERSION:
+        sys.stdout.write(f"ledger upgraded from version {before} to {SCHEMA_VERSION}\n")
+    else:
+        sys.stdout.write(f"the ledger has version {SCHEMA_VERSION} already; nothing changed\n")
 
 
 @ledger.command("check")
@@ -337,7 +351,7 @@ def _hook_library() -> Path | None:
 @config.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the hook's parameters."""
-    from kea_subnet_deleg.runtime.settings import json_schema
+    from kea_subnet_deleg.runtime.parameters import json_schema
 
     print_json(json_schema())
 

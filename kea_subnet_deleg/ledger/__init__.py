@@ -7,7 +7,8 @@ atomic in schema.sql, the invariants in both.
 
 from kea_subnet_deleg.ledger.admin import Admin, Pool, Violation
 from kea_subnet_deleg.ledger.directory import Directory, PoolTerms, Selector
-from kea_subnet_deleg.ledger.ledger import ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.ledger import NETWORKS, ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, Networks, ReservedBlock, Served
 from kea_subnet_deleg.ledger.operations import (
     Accept,
     Contact,
@@ -25,32 +26,44 @@ from kea_subnet_deleg.ledger.operations import (
     Result,
     Size,
 )
+from kea_subnet_deleg.ledger.upstreams import Due, Kept, Leased, Phase, Upstreams
 
 __all__ = [
+    "NETWORKS",
     "Accept",
     "Admin",
     "Contact",
     "Directory",
+    "Due",
     "ForceRenew",
     "Granted",
+    "Kept",
+    "Leased",
     "Ledger",
     "LedgerError",
     "LedgerUnavailable",
     "Listing",
+    "LocalBlock",
+    "Measured",
+    "Networks",
     "Note",
     "Offer",
     "Operation",
     "OperationFailed",
     "Outcome",
+    "Phase",
     "Pool",
     "PoolTerms",
     "Reclaim",
     "Release",
     "Renew",
     "Renewal",
+    "ReservedBlock",
     "Result",
     "Selector",
+    "Served",
     "Size",
     "Swept",
+    "Upstreams",
     "Violation",
 ]

@@ -20,6 +20,8 @@ def _read_queries() -> dict[str, LiteralString]:
 
 QUERIES: Final = _read_queries()
 
+_SECOND_HALF: Final = re.compile(r"^-- =+ what can be replaced$", re.MULTILINE)
+
 
 def schema_sql() -> LiteralString:
     """Return schema.sql: beside this module in an installed package, at the top of a checkout.
@@ -31,3 +33,14 @@ def schema_sql() -> LiteralString:
         if path.is_file():
             return path.read_text(encoding="utf-8")
     raise FileNotFoundError(f"schema.sql is missing from the installation of {__package__}; install the package again")
+
+
+def upgrade_sql(version: int) -> LiteralString:
+    """Return what changes the tables of a ledger from the version before to `version`."""
+    return (files(__package__) / "upgrades" / f"{version}.sql").read_text(encoding="utf-8")
+
+
+def replaceable_sql() -> LiteralString:
+    """Return the part of schema.sql that makes all but the tables, or replaces it: functions, views, and who may use them."""
+    _, second_half = _SECOND_HALF.split(schema_sql())
+    return second_half

@@ -13,9 +13,9 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from kea_subnet_deleg.ledger._files import QUERIES, schema_sql
+from kea_subnet_deleg.ledger._files import QUERIES, replaceable_sql, schema_sql, upgrade_sql
 from kea_subnet_deleg.ledger.directory import Selector
-from kea_subnet_deleg.ledger.ledger import LedgerError, LedgerUnavailable, describe
+from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION, LedgerError, LedgerUnavailable, describe, wrong_version
 
 DEFAULT_SPACE_NAME = "default"
 DEFAULT_POOL_NAME = "default"
@@ -73,6 +73,23 @@ class Admin:
             with self._connection.transaction():
                 self._connection.execute(schema_sql())
         return True
+
+    def upgrade(self) -> int:
+        """Bring the ledger to the version that this package works with, all the way or not at all. Nothing of it is lost.
+
+        Servers may go on meanwhile; they wait for some moments. Returns the version it had. Raises LedgerError where there is no
+        ledger, or a newer one.
+        """
+        with _errors(), self._connection.transaction():
+            self._rows("lock_schema_version")
+            version = int(self._rows("schema_version")[0]["max"])
+            if version > SCHEMA_VERSION:
+                raise LedgerError(wrong_version(version))
+            for step in range(version + 1, SCHEMA_VERSION + 1):
+                self._connection.execute(upgrade_sql(step))
+            if version < SCHEMA_VERSION:
+                self._connection.execute(replaceable_sql())
+        return version
 
     def space_add(self, name: str) -> None:
         """Add an address space. Raises LedgerError where there is one of that name."""
@@ -139,7 +156,8 @@ class Admin:
             return [Violation(**row) for row in self._rows("ledger_check")]
 
     def _rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
-        return self._connection.execute(QUERIES[query], parameters).fetchall()
+        cursor = self._connection.execute(QUERIES[query], parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

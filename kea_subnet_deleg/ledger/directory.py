@@ -13,7 +13,10 @@ DEFAULT_SPACE = 0
 
 @dataclass(frozen=True, slots=True)
 class PoolTerms:
-    """A pool and on which terms it is leased; None: as the server's parameters say. Lengths are prefix lengths."""
+    """A pool and on which terms it is leased; None: as the server's parameters say. Lengths are prefix lengths.
+
+    `leased`: an upstream gave some of its address space, and may give more.
+    """
 
     number: int
     space: int
@@ -24,6 +27,7 @@ class PoolTerms:
     largest_length: int | None = None
     smallest_length: int | None = None
     origins: tuple[IPv4Network, ...] = ()
+    leased: bool = False
 
     @property
     def size(self) -> int:
@@ -96,6 +100,7 @@ class Directory:
                     pool["largest_length"],
                     pool["smallest_length"],
                     tuple(IPv4Network(origin) for origin in pool["origins"]),
+                    pool["leased"],
                 )
                 for pool in value["pools"]
             ),

@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_json
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -36,6 +36,11 @@ _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.Serializati
 # Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary: not the query's fault.
 _UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _ATTEMPTS: Final = 3
+
+CHANNEL: Final = "kea_subnet_deleg"
+"""Where the ledger tells of changes (PostgreSQL's NOTIFY). What has changed is the payload."""
+NETWORKS: Final = "networks"
+"""A block that a network or a relay of this domain uses has changed, or an origin that is leased to it."""
 
 
 class LedgerError(Exception):
@@ -84,6 +89,16 @@ def check_dsn(dsn: str) -> str | None:
     return None
 
 
+def wrong_version(version: int | None) -> str:
+    """Return what is wrong with the version of a ledger's schema, and what to do about it."""
+    remedy = (
+        "install the version of kea-subnet-deleg that made it, or a newer one"
+        if version is not None and version > SCHEMA_VERSION
+        else "run `kea-subnet-deleg ledger upgrade`"
+    )
+    return f"its schema has version {version}, needed is {SCHEMA_VERSION}: {remedy}"
+
+
 def describe(error: BaseException) -> str:
     """Return an error of PostgreSQL on one line, without the lines that say where in a function it arose."""
     text = (isinstance(error, psycopg.Error) and error.diag.message_primary) or str(error)
@@ -107,6 +122,8 @@ class Ledger:
         self._connection: psycopg.Connection[Any] | None = None
         # The connection's socket, under a descriptor of our own: psycopg's may be closed, and be another file's, at any moment.
         self._line: socket.socket | None = None
+        self._listening = False
+        self._notified: set[str] = set()
 
     @property
     def connected(self) -> bool:
@@ -135,9 +152,12 @@ class Ledger:
             raise LedgerUnavailable(f"no ledger there: {describe(error)}") from None
         if version is None or version[0] != SCHEMA_VERSION:
             connection.close()
-            raise LedgerUnavailable(f"its schema has version {version and version[0]}, needed is {SCHEMA_VERSION}")
+            raise LedgerUnavailable(wrong_version(version[0] if version else None))
+        connection.add_notify_handler(lambda notify: self._notified.add(notify.payload))
         self._connection = connection
         self._line = socket.socket(fileno=os.dup(connection.fileno()))
+        if self._listening:
+            self._listen()
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
@@ -158,6 +178,44 @@ class Ledger:
         if line is not None:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
+
+    def listen(self) -> None:
+        """From now on, and after each `connect`, note what the ledger tells of changes: see `notified`.
+
+        Raises LedgerUnavailable where it is connected and does not answer.
+        """
+        self._listening = True
+        if self._connection is not None:
+            self._listen()
+
+    def _listen(self) -> None:
+        self.run("listen")
+        self._notified.add(NETWORKS)  # what happened before, nobody told us
+
+    def notified(self) -> set[str]:
+        """Return what has changed since the last call (NETWORKS). Never waits. After a `connect`, everything has.
+
+        Raises LedgerUnavailable where the connection is gone.
+        """
+        connection = self._connected()
+        try:
+            connection.pgconn.consume_input()
+            while notify := connection.pgconn.notifies():
+                self._notified.add(notify.extra.decode())
+        except psycopg.Error as error:
+            self.close()
+            raise LedgerUnavailable(describe(error)) from None
+        notified, self._notified = self._notified, set()
+        return notified
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `notified` may have something. Raises LedgerUnavailable where not connected."""
+        return self._connected().fileno()
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            raise LedgerUnavailable("not connected")
+        return self._connection
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
         """Do what a batch of messages asks, in one transaction, and return an outcome for each, in their order.
@@ -196,36 +254,36 @@ class Ledger:
 
         `quarantine` is in seconds, for leases that ended. Raises LedgerUnavailable, LedgerError.
         """
-        return Swept(*self._checked("sweep", limit=limit, quarantine=quarantine)[0])
+        return Swept(*self.run("sweep", limit=limit, quarantine=quarantine)[0])
 
     def server_seen(self, address: int, name: str, version: str) -> None:
         """Say that `address` (host-order integer) is a server identifier of this domain.
 
         Raises LedgerUnavailable, LedgerError.
         """
-        self._checked("server_seen", address=str(IPv4Address(address)), name=name, version=version)
+        self.run("server_seen", address=str(IPv4Address(address)), name=name, version=version)
 
     def totals(self) -> list[tuple[int, bytes, int, int]]:
         """Return space, identity, addresses held and addresses used of every lessee that holds something.
 
         Raises LedgerUnavailable, LedgerError.
         """
-        return self._checked("totals")
+        return self.run("totals")
 
     def free_by_length(self) -> list[tuple[int, int, int, int]]:
         """Return space, pool, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""
-        return self._checked("free_by_length")
+        return self.run("free_by_length")
 
     def directory(self) -> Directory:
         """Return spaces, pools and servers. Raises LedgerUnavailable, LedgerError."""
-        return Directory.from_json(self._checked("directory")[0][0])
+        return Directory.from_json(self.run("directory")[0][0])
 
     def takeback_least_used(self, space: int, pools: Sequence[int], addresses: int, limit: int, grace: int) -> int:
         """Have the least used leases of some pools renewed at once, `addresses` of them, `limit` leases at most.
 
         Those renewed within the last `grace` seconds are spared. Returns how many were chosen. Raises LedgerUnavailable, LedgerError.
         """
-        rows = self._checked(
+        rows = self.run(
             "takeback_least_used", space=space, pools=list(pools), addresses=addresses, limit=limit, grace=grace
         )
         return int(rows[0][0])
@@ -240,7 +298,7 @@ class Ledger:
 
         Raises LedgerUnavailable, LedgerError.
         """
-        rows = self._checked(
+        rows = self.run(
             "takeback_due",
             own=[str(IPv4Address(address)) for address in own],
             keyed=[identity.hex() for identity in keyed],
@@ -265,7 +323,11 @@ class Ledger:
             for identity, address, port, relayed, hardware, nonce, replay, server, blocks, attempt in rows
         ]
 
-    def _checked(self, query: str, **parameters: object) -> list[Any]:
+    def run(self, query: str, **parameters: object) -> list[Any]:
+        """Run one query of queries.sql, a transaction of its own, and return its rows: for the other modules of this package.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
         try:
             return self._call(query, **parameters)
         except psycopg.Error as error:
@@ -273,11 +335,10 @@ class Ledger:
 
     def _call(self, query: str, **parameters: object) -> list[Any]:
         """Run one query. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
-        connection = self._connection
-        if connection is None:
-            raise LedgerUnavailable("not connected")
+        connection = self._connected()
         try:
-            return connection.execute(QUERIES[query], parameters).fetchall()
+            cursor = connection.execute(QUERIES[query], parameters)
+            return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             if connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
                 self.close()

@@ -76,7 +76,8 @@ class Offer(Operation):
     """Hold blocks for a DISCOVER.
 
     `lease_time`: the server's default; `asked`: what the client asked for, within limits, or None; `hold`: all in seconds. `pools`: the
-    pools in question, by number. `max_blocks`, `max_addresses`: what one lessee may hold at most.
+    pools in question, by number. `max_blocks`, `max_addresses`: what one lessee may hold at most. `shortest`: seconds for which what it
+    is offered must be leased to ourselves.
     """
 
     server: int
@@ -88,6 +89,7 @@ class Offer(Operation):
     max_blocks: int | None
     max_addresses: int | None
     sizes: tuple[Size, ...]
+    shortest: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return Operation.to_json(self) | {
@@ -101,6 +103,7 @@ class Offer(Operation):
             "max_blocks": self.max_blocks,
             "max_addresses": self.max_addresses,
             "sizes": self.sizes,
+            "shortest": self.shortest,
         }
 
 
@@ -149,7 +152,8 @@ class Renewal(NamedTuple):
 class Renew(Operation):
     """Renew what a REQUEST without server identifier names.
 
-    `lease_time`: the server's default; `quarantine`: how long a refused block is held back; both in seconds.
+    `lease_time`: the server's default; `quarantine`: how long a refused block is held back; both in seconds. `through`: if our own
+    lease on the space wears off, it is to be renewed first; the outcome is POSTPONED then.
     """
 
     server: int
@@ -157,6 +161,7 @@ class Renew(Operation):
     lease_time: int
     quarantine: int
     blocks: tuple[Renewal, ...]
+    through: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return Operation.to_json(self) | {
@@ -166,6 +171,7 @@ class Renew(Operation):
             "lease_time": self.lease_time,
             "quarantine": self.quarantine,
             "blocks": self.blocks,
+            "through": self.through,
         }
 
 
@@ -225,7 +231,10 @@ class Note(Operation):
 
 
 class Result(enum.Enum):
-    """What came of an operation. NOTHING: nothing to say and nothing changed. LIMITED: the client holds all it may already."""
+    """What came of an operation. NOTHING: nothing to say and nothing changed. LIMITED: the client holds all it may already.
+
+    POSTPONED: to be done once more, when our own lease was renewed.
+    """
 
     NOTHING = "nothing"
     LIMITED = "limited"
@@ -236,6 +245,7 @@ class Result(enum.Enum):
     RELEASED = "released"
     RECLAIMED = "reclaimed"
     LISTED = "listed"
+    POSTPONED = "postponed"
 
 
 class Granted(NamedTuple):

@@ -34,9 +34,98 @@ select deleg.takeback_least_used(%(space)s, %(pools)s::integer[], %(addresses)s,
 select identity, host(address), port, relayed, hardware, nonce, replay, host(server), blocks, attempt
   from deleg.takeback_due(%(own)s::inet[], %(keyed)s::text[], %(unauthenticated)s, %(limit)s, %(attempts)s, %(delay)s);
 
+-- listen --
+-- Be told of changes
+listen kea_subnet_deleg;
+
+-- identity --
+-- The client identifier that this domain asks with
+select deleg.identity();
+
+-- claim --
+-- Whether a piece of work is ours for some seconds
+select deleg.claim(%(what)s, %(who)s, %(seconds)s);
+
+-- unclaim --
+-- It is anybody's again
+select deleg.unclaim(%(what)s, %(who)s);
+
+-- upstream_acknowledged --
+-- ACK: leased to us, or renewed
+select prefix, result from deleg.upstream_acknowledged(%(space)s, %(server)s::inet, %(lease_time)s, %(t1)s, %(t2)s,
+                                                       %(prefixes)s::cidr[], %(deprecated)s::boolean[], %(nonce)s);
+
+-- upstream_refused --
+-- NAK: no longer ours, from now on
+select deleg.upstream_refused(%(space)s, %(server)s::inet, %(prefixes)s::cidr[], %(quarantine)s);
+
+-- upstream_due --
+-- The renewals to be sent now
+select space, prefix, server - '0.0.0.0'::inet, phase, remaining, high_water, in_use, unusable from deleg.upstream_due(%(limit)s);
+
+-- upstream_give_back --
+-- The RELEASEs to be sent now
+select space, prefix, server - '0.0.0.0'::inet from deleg.upstream_give_back(%(after)s, %(limit)s);
+
+-- upstream_released --
+-- A RELEASE was sent
+select deleg.upstream_released(%(space)s, %(prefix)s);
+
+-- upstream_listed --
+-- What an upstream server says it leases to us
+select prefix, result from deleg.upstream_listed(%(space)s, %(server)s::inet, %(lease_time)s, %(prefixes)s::cidr[], %(deprecated)s::boolean[]);
+
+-- upstream_renew_now --
+-- FORCERENEW: due at once; how many of them are ours
+select deleg.upstream_renew_now(%(server)s::inet, %(prefixes)s::cidr[]);
+
+-- upstream_secret --
+-- By what a FORCERENEW is checked
+select nonce, replay from deleg.upstream_secret(%(server)s::inet);
+
+-- upstream_replayed --
+-- Whether a replay detection value is higher than all before
+select deleg.upstream_replayed(%(server)s::inet, %(replay)s);
+
+-- upstream_leased --
+-- What is leased to us
+select space, prefix, server - '0.0.0.0'::inet from deleg.upstream_leased();
+
+-- network_served --
+-- The blocks of networks and of relays, as one value
+select deleg.network_served(%(networks)s::text[]);
+
+-- network_take --
+-- Blocks for a network; null where another server was faster
+select deleg.network_take(%(network)s, %(pool)s, %(lengths)s::integer[], %(open_blocks)s, %(shortest)s);
+
+-- network_drain --
+-- No new addresses of these
+select deleg.network_drain(%(prefixes)s::cidr[], %(reason)s);
+
+-- network_reopen --
+-- They are kept after all; those that this opened
+select deleg.network_reopen(%(prefixes)s::cidr[]);
+
+-- network_end --
+-- They have drained
+select deleg.network_end(%(prefixes)s::cidr[], %(quarantine)s, %(reason)s);
+
+-- network_measured --
+-- What is in use of blocks that we serve
+select deleg.network_measured(%(prefixes)s::cidr[], %(in_use)s::integer[], %(peak)s::integer[], %(unusable)s::integer[]);
+
+-- keep_days --
+-- What is in use, for today
+select deleg.keep_days();
+
 -- schema_version --
 -- The version of the schema in this database; an error where there is none
 select max(version) from deleg.schema_version;
+
+-- lock_schema_version --
+-- One upgrade at a time
+lock table deleg.schema_version in exclusive mode;
 
 -- has_schema --
 -- Is there a ledger in this database?

@@ -137,7 +137,8 @@ class Surroundings:
     """What the role is handed: where blocks are recorded, who decides and by which figures, who may ask, and where it is told.
 
     `policies` by name; `own` has the server identifiers of this server (host-order integers), and grows as packets come in on further
-    addresses.
+    addresses. `domain`: the client identifier by which this domain itself asks for subnets, None while it is not known.
+    `through`: a renewal of space that is itself leased may wait until that is renewed; `shortages` keeps it.
     """
 
     ledger: Batches
@@ -151,6 +152,8 @@ class Surroundings:
     shortages: Shortages
     own: Mapping[int, int]
     clock: Callable[[], float]
+    domain: Callable[[], bytes | None] = lambda: None
+    through: bool = False
 
 
 class Delegating:
@@ -168,6 +171,8 @@ class Delegating:
         self._rate = surroundings.rate
         self._shortages = surroundings.shortages
         self._own = surroundings.own
+        self._domain = surroundings.domain
+        self._through = surroundings.through
         self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
 
     def handle(self, packets: Iterable[Inbound]) -> list[Outbound]:
@@ -203,6 +208,8 @@ class Delegating:
 
     def _operation(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation | None:
         identity = message.client_identifier
+        if identity == self._domain():
+            return None  # ourselves, by a peer or a broadcast: a domain leases nothing to itself (seed [0053])
         vss = message.vss
         name = None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
         space = self._views.directory.space_of(identity, name, message.link_address)
@@ -263,10 +270,14 @@ class Delegating:
         pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
         if pages or any(request.information for request in allocation.requests):
             return Listing(client.space, client.lessee.identity, message.xid, pages[-1] if pages else None, room)
+        if self._shortages.own:
+            self._keep(packet, message, allocation, self._terms.limits)
+            return self._not_served(client.space, message, "refused", "this domain lacks space itself")
         pools = self._views.directory.pools_for(client.space, allocation.name)
         if not pools:
+            self._keep(packet, message, allocation, self._terms.limits)
             return self._not_served(client.space, message, "refused", "no pool serves this request")
-        view = self._views.view(client.space, pools)
+        view = self._view(client.space, pools)
         decided = [
             self._size(slot, request.prefix_length, request.hierarchical, client, pools, view)
             for slot, request in enumerate(allocation.requests[:room])
@@ -276,6 +287,7 @@ class Delegating:
             refusal = next((decision for decision in decided if isinstance(decision, Refusal)), None)
             if refusal is None:
                 return None
+            self._keep(packet, message, allocation, self._policy_of(pools[0])[1])
             return self._not_served(client.space, message, "refused", refusal.reason, refusal.numbers)
         if len(sizes) == len(allocation.requests) == 1:
             sizes[0] = sizes[0]._replace(named=_named(allocation, sizes[0].wanted))
@@ -293,6 +305,23 @@ class Delegating:
             self._terms.max_addresses,
             tuple(sizes),
         )
+
+    def _view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
+        """Return what to decide by.
+
+        A server that obtains space as it is asked for has little that is free, ever. As long as its upstreams give, that is no
+        scarcity: how much there is counts as not known.
+        """
+        view = self._views.view(space, pools)
+        if self._shortages.refused or not any(pool.leased for pool in pools):
+            return view
+        return replace(view, size=0)
+
+    def _keep(self, packet: Inbound, message: Message, allocation: SubnetAllocation, limits: Limits) -> None:
+        """Keep a request that there is nothing for, for when something was obtained of others (seed [0113])."""
+        asked = [request.prefix_length or limits.default for request in allocation.requests]
+        lengths = [max(length, limits.largest) for length in asked if length <= limits.smallest]
+        self._shortages.keep(message.client_identifier, packet, lengths)
 
     def _size(
         self,
@@ -373,7 +402,7 @@ class Delegating:
             counts = (usage.high_water, usage.in_use, usage.unusable)
             pool = directory.pool_of(client.space, block.network)
             policy, limits = self._policy_of(pool)
-            view = self._views.view(client.space, () if pool is None else (pool,))
+            view = self._view(client.space, () if pool is None else (pool,))
             verdict = policy.renew(Reported(block.network.prefixlen, *counts), client.lessee, view, limits)
             items.append(
                 Renewal(
@@ -394,6 +423,7 @@ class Delegating:
             self._terms.lease_time,
             self._terms.quarantine,
             tuple(items),
+            self._through,
         )
 
     @staticmethod
@@ -418,6 +448,9 @@ class Delegating:
                 "SUBNET_DELEG_OPERATION_FAILED",
                 f"{task.message.type.name} of {_client(task.operation.identity)}: {outcome.error}",
             )
+            return []
+        if outcome.result is Result.POSTPONED:
+            self._shortages.postpone(task.packet)
             return []
         kind = _ANSWERS.get((type(task.operation), outcome.result))
         self._tell(task, outcome)
@@ -453,7 +486,7 @@ class Delegating:
         granted = sum(1 << 32 - block.prefix_length for block in outcome.blocks)
         known = self._views.holding(operation.space, operation.identity)
         lessee = Lessee(operation.identity, replace(known, held=max(0, outcome.held - granted)))
-        return policy.push(lessee, granted, self._views.view(operation.space, (pool,)), limits)
+        return policy.push(lessee, granted, self._view(operation.space, (pool,)), limits)
 
     def _tell(self, task: _Task, outcome: Outcome) -> None:
         """Log what changed hands, one line a block; note a shortage."""
@@ -461,6 +494,7 @@ class Delegating:
         if outcome.result is Result.EXHAUSTED and isinstance(operation, Offer):
             addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
             self._shortages.note(operation.space, operation.pools, addresses)
+            self._shortages.keep(operation.identity, task.packet, [size.wanted for size in operation.sizes])
         identifier = _LINES.get((type(operation), outcome.result))
         if identifier is None:
             return

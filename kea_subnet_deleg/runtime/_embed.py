@@ -50,6 +50,27 @@ def deleg_python_configure(parameters_json: Any, message: Any, size: int) -> int
 
 
 @ffi.def_extern(error=FAILED)  # type: ignore[untyped-decorator]
+def deleg_python_configured(ticket: int) -> int:
+    """Say what is to be served from the first packet on: 1 when it was said, 0 where that is nothing."""
+
+    def configured() -> int:
+        from kea_subnet_deleg.ledger import LedgerError
+        from kea_subnet_deleg.runtime import service
+
+        try:
+            request = service.configured(EmbeddedKea(ffi, lib, 0))  # of no generation: it can log, not ask
+        except LedgerError as error:
+            write_log(lib, Severity.WARN, "SUBNET_DELEG_SUBNETS_UNKNOWN", str(error))
+            return FAILED
+        if not request:
+            return 0
+        lib.deleg_configured(ticket, request.encode())
+        return 1
+
+    return _guarded(configured)
+
+
+@ffi.def_extern(error=FAILED)  # type: ignore[untyped-decorator]
 def deleg_python_start(generation: int) -> int:
     """Start the service: 1 when it runs."""
 

@@ -6,6 +6,7 @@ and tested without Kea. `EmbeddedKea` is the one that stands on the C functions 
 """
 
 import enum
+import json
 import struct
 import threading
 import time
@@ -23,6 +24,14 @@ class Severity(enum.IntEnum):
     WARN = 2
     ERROR = 3
     FATAL = 4
+
+
+class KeaUnavailable(Exception):
+    """Kea's main thread gave no answer: not in time, or never, since the hook is being unloaded. What was asked may be done or not."""
+
+
+class KeaRefused(Exception):
+    """Kea did nothing of what was asked for; the text says why."""
 
 
 class Kea(Protocol):
@@ -51,6 +60,33 @@ class Kea(Protocol):
         Returns:
             The number that was taken: all of them, unless one is no DHCPv4 message (shorter than 236 octets), the main thread is
             tens of thousands of replies behind, or the hook is being unloaded.
+        """
+        ...
+
+    def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+        """Have Kea's main thread do something, and wait for the answer, without the GIL.
+
+        Not from within `configured`, `start` or `stop`: the main thread waits for those. The requests, by their "op":
+
+        `serve`: "networks", names of shared networks, and "subnets", the whole list of what is to be served beside Kea's own
+        configuration: each a map of "id" (subnet-id), "subnet", "pool", "open" and, where they apply, "network" (shared network that it
+        belongs to), "relay" (list of giaddrs, for a subnet of its own), "routers" (for option 3), "lifetime" (of hosts' leases,
+        seconds; else that of the network), "remaining" (seconds that the block's own lease lasts: no host's lease gets beyond). What
+        was served before and is not in the list is withdrawn, its leases deleted. Kea keeps to the list through reloads, and by itself
+        lowers lifetimes and closes a subnet as its end comes near. The answer has lists of the ids "added", "opened", "closed",
+        "withdrawn"; "failed", ids (as text) and why; "unknown-networks". What failed is tried again with each list.
+
+        `usage`: "ids", "exact". The answer has "subnets", for each id (as text) "assigned" (declined ones among them, as Kea counts),
+        "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed); and
+        "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of it
+        that is not ours. `exact`: the lease database is asked, where other servers have it too (not memfile).
+
+        `addresses`: the answer has "addresses", maps of "address", "interface", "index": where Kea listens; and "lease-database", its
+        type.
+
+        Raises:
+            KeaUnavailable: no answer within `timeout` seconds, or the hook is being unloaded.
+            KeaRefused: the request as a whole can't be done.
         """
         ...
 
@@ -91,6 +127,11 @@ class Kea(Protocol):
 # them several times faster than cffi's member access.
 _INBOUND: Final = struct.Struct("@IIiIIIHHd")
 _OUTBOUND: Final = struct.Struct("@IIiIIHBx16s")
+
+# What `deleg_ask` returns.
+_ANSWERED: Final = 1
+_REFUSED: Final = 0
+_TIMED_OUT: Final = -1
 
 # A message is at most what Kea reads from a socket, 1500 octets; a batch that does not fit is taken in two.
 _BATCH_OCTETS: Final = 512 * 1024
@@ -185,6 +226,21 @@ class EmbeddedKea:
                 len(messages),
             )
         )
+
+    def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+        """See `Kea.ask`."""
+        answer = self._ffi.new("char **")
+        verdict = self._lib.deleg_ask(self._generation, json.dumps(request).encode(), timeout, answer)
+        text = ""
+        if answer[0] != self._ffi.NULL:
+            text = self._ffi.string(answer[0]).decode(errors="backslashreplace")
+            self._lib.deleg_free(answer[0])
+        if verdict == _ANSWERED:
+            result: dict[str, Any] = json.loads(text)
+            return result
+        if verdict == _REFUSED:
+            raise KeaRefused(text)
+        raise KeaUnavailable(f"no answer within {timeout} s" if verdict == _TIMED_OUT else "the hook is being unloaded")
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """See `Kea.log`."""

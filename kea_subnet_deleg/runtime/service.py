@@ -15,6 +15,7 @@ from typing import Final
 
 from kea_subnet_deleg import __version__
 from kea_subnet_deleg.ledger import Directory, Ledger
+from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.policy import Limits, Thresholds
 from kea_subnet_deleg.roles.admission import RateLimit
 from kea_subnet_deleg.roles.authentication import Authenticator
@@ -26,6 +27,7 @@ from kea_subnet_deleg.runtime.bridge import Kea
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
+from kea_subnet_deleg.runtime.obtaining import Domain, make_agent, served_at_once
 from kea_subnet_deleg.runtime.policies import make_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.runtime.timers import Task, Timers
@@ -38,6 +40,8 @@ SWEEPS_AT_ONCE: Final = 20
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
 VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
+DAYS_INTERVAL: Final = 600.0
+"""Seconds between two samples of usage for its growth per day (seed [0127])."""
 ANNOUNCE_INTERVAL: Final = 20.0
 """Seconds between two updates of this server's last_seen in the ledger; after a minute without, others speak for it."""
 
@@ -55,7 +59,13 @@ class _Service:
         self._worker_ledgers = [Ledger(settings.dsn, settings.statement_timeout) for _ in range(settings.workers)]
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
-        self._shortages = Shortages()
+        self._agent_ledger = Ledger(settings.dsn, settings.statement_timeout)
+        self._domain = Domain()
+        self._shortages = Shortages(
+            time.monotonic if settings.upstreams else None,
+            self._wake_agent,
+            {upstream.address for upstream in settings.upstreams if upstream.address is not None},
+        )
         self._takeback = Takeback(
             TakebackTerms(
                 settings.takeback_attempts,
@@ -75,6 +85,7 @@ class _Service:
                 Task("sweep", settings.sweep_interval, self._sweep),
                 Task("view", settings.view_interval, self._view, share=VIEW_SHARE),
                 Task("announce", ANNOUNCE_INTERVAL, self._announce_again),
+                Task("days", DAYS_INTERVAL, self._keep_days),
             ],
             self._timer_ledger,
             self._keeper("timers", self._timer_ledger),
@@ -82,7 +93,21 @@ class _Service:
             time.monotonic,
         )
         shift = Shift()
-        roles = self._roles()
+        *roles, agents_role = self._roles([*self._worker_ledgers, self._agent_ledger])
+        self._agent = make_agent(
+            kea,
+            settings,
+            self._journal,
+            self._agent_ledger,
+            self._keeper("agent", self._agent_ledger),
+            agents_role,
+            self._shortages,
+            self._own,
+            self._domain,
+            self._announce,
+            self._views.read,
+            self._name,
+        )
         workers = [
             Worker(
                 kea,
@@ -95,6 +120,7 @@ class _Service:
                 self._own,
                 settings.batch_size,
                 shift,
+                self._agent.give if settings.upstreams else None,
             )
             for ledger, role in zip(self._worker_ledgers, roles, strict=True)
         ]
@@ -102,6 +128,7 @@ class _Service:
         self._threads = [
             *(threading.Thread(target=worker.run, name="deleg-worker", daemon=True) for worker in workers),
             threading.Thread(target=self._timers.run, name="deleg-timers", daemon=True),
+            threading.Thread(target=self._agent.run, name="deleg-agent", daemon=True),
         ]
 
     def start(self) -> None:
@@ -112,6 +139,7 @@ class _Service:
     def stop(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         self._timers.stop()
+        self._agent.stop()
         # First the time to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
         for thread in self._threads:
             thread.join(max(0.0, min(timeout / 2, deadline - time.monotonic())))
@@ -119,6 +147,7 @@ class _Service:
             for ledger in self._worker_ledgers:
                 ledger.abandon()
             self._timer_ledger.abandon()
+            self._agent_ledger.abandon()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         ended = not any(thread.is_alive() for thread in self._threads)
@@ -126,11 +155,14 @@ class _Service:
             self._journal.info("SUBNET_DELEG_STOPPED", "")
         return ended
 
+    def _wake_agent(self) -> None:
+        self._agent.wake()
+
     def _keeper(self, name: str, ledger: Ledger) -> Keeper:
         return Keeper(name, ledger, self._settings.max_reconnect_delay, self._journal, time.monotonic, self._publish)
 
-    def _roles(self) -> list[Delegating]:
-        """Return the delegating role of each worker; they share all but the connection."""
+    def _roles(self, ledgers: list[Ledger]) -> list[Delegating]:
+        """Return the delegating role for each thread that answers; they share all but the connection."""
         settings = self._settings
         terms = Terms(
             settings.lease_time,
@@ -166,9 +198,12 @@ class _Service:
                     self._shortages,
                     self._own,
                     time.monotonic,
+                    lambda: self._domain.identity,
+                    # What the workers postpone, the agent answers as it is then.
+                    bool(settings.upstreams) and ledger is not self._agent_ledger,
                 ),
             )
-            for ledger in self._worker_ledgers
+            for ledger in ledgers
         ]
 
     def _sweep(self, ledger: Ledger) -> None:
@@ -200,6 +235,9 @@ class _Service:
         for address in tuple(self._own):
             ledger.server_seen(address, self._name, __version__)
 
+    def _keep_days(self, ledger: Ledger) -> None:
+        Networks(ledger).keep_days()
+
     def _publish(self) -> None:
         """Say what `subnet-deleg-status` reports of the service; to be called whenever it changes."""
         self._kea.publish_status(
@@ -209,6 +247,7 @@ class _Service:
                     "policy": self._settings.policy,
                     "ledger-connected": all(ledger.connected for ledger in self._worker_ledgers),
                     "timers-connected": self._timer_ledger.connected,
+                    "agent-connected": self._agent_ledger.connected,
                     "figures-as-of": None if self._views.as_of is None else _utc(self._views.as_of),
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],
                 }
@@ -239,6 +278,16 @@ def configure(parameters_json: str) -> str | None:
     except BadSettings as error:
         return str(error)
     return None
+
+
+def configured(kea: Kea) -> str | None:
+    """Return the subnets to be served from the first packet on, as a `serve` request in JSON; None where there are none.
+
+    Called on Kea's main thread when Kea has been configured. Raises RuntimeError if `configure` was not called before.
+    """
+    if _settings is None:
+        raise RuntimeError("configured before configure")
+    return served_at_once(kea, _settings)
 
 
 def start(kea: Kea) -> None:

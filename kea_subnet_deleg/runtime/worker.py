@@ -17,6 +17,7 @@ from kea_subnet_deleg.roles.packets import Inbound
 from kea_subnet_deleg.runtime.bridge import Kea
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.wire import BOOTREPLY
 
 IDLE_WAIT: Final = 2.0
 """Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
@@ -53,6 +54,8 @@ class Worker:
         Called once the ledger is connected, before the first packets are answered: reads what the role needs of it.
     shift : Shift
         Shared by the workers of one server.
+    answers : callable, optional
+        Takes what other servers say to us as their client: answers and FORCERENEWs. Without it they go unheard.
     own : dict
         The server identifiers announced so far, each with the interface it is heard on; shared with the roles.
     """
@@ -69,6 +72,7 @@ class Worker:
         own: dict[int, int],
         batch_size: int,
         shift: Shift | None = None,
+        answers: Callable[[list[Inbound]], None] | None = None,
     ) -> None:
         self._kea = kea
         self._journal = journal
@@ -81,6 +85,7 @@ class Worker:
         self._prepared = False
         self._batch_size = batch_size
         self._shift = shift or Shift()
+        self._answers = answers
 
     def run(self) -> None:
         """Work until Kea says stop. No exception ends it: it is logged, counted, and the packets are dropped."""
@@ -102,6 +107,9 @@ class Worker:
         return self._kea.receive(self._batch_size, wait)
 
     def _turn(self, packets: list[Inbound]) -> None:
+        if self._answers is not None and (heard := [packet for packet in packets if packet.data[0] == BOOTREPLY]):
+            self._answers(heard)
+            packets = [packet for packet in packets if packet.data[0] != BOOTREPLY]
         if not self._keeper.ready():
             if packets:
                 self._journal.count("ledger-down", len(packets))

@@ -32,7 +32,9 @@ from kea_subnet_deleg.wire.reply import (
     destination,
     reply,
 )
+from kea_subnet_deleg.wire.request import Requester, discover, gather, release, renewals_that_fit, request
 from kea_subnet_deleg.wire.subnet_allocation import (
+    LONGEST_PREFIX,
     MalformedOption,
     SubnetAllocation,
     SubnetBlock,
@@ -48,6 +50,7 @@ __all__ = [
     "BROADCAST_FLAG",
     "CLIENT_PORT",
     "HMAC_MD5",
+    "LONGEST_PREFIX",
     "SERVER_PORT",
     "Authentication",
     "AuthenticationKind",
@@ -57,6 +60,7 @@ __all__ = [
     "MessageType",
     "Option",
     "RelayInformation",
+    "Requester",
     "SubnetAllocation",
     "SubnetBlock",
     "SubnetInformation",
@@ -68,10 +72,15 @@ __all__ = [
     "VssUse",
     "allocation_room",
     "destination",
+    "discover",
     "encode_message",
     "forcerenew",
     "forcerenew_destination",
+    "gather",
+    "release",
+    "renewals_that_fit",
     "reply",
+    "request",
     "sign",
     "verify",
 ]

@@ -17,6 +17,7 @@ from tests.client.endpoint import Endpoint
 from tests.kea.site import Site
 
 MakeSite = Callable[..., Site]
+MakeLab = Callable[..., Lab]
 
 _numbers = itertools.count(1)
 _up: list[Lab] = []  # the labs that are up: each is checked after each test, and shown where one fails
@@ -28,11 +29,16 @@ def _no_leftovers() -> None:
     Lab.sweep()
 
 
-def _make_site(stack: ExitStack, topology: str, severities: Mapping[str, str] | None = None, **options: Any) -> Site:
+def _make_lab(stack: ExitStack, topology: str, severities: Mapping[str, str] | None = None, **options: Any) -> Lab:
     logged = {"kea-dhcp4.subnet-deleg-hooks": "DEBUG", **(severities or {})}
     lab = stack.enter_context(Lab(topology, name=f"t{os.getpid()}-{next(_numbers)}", severities=logged, **options))
     _up.append(lab)
     stack.callback(_up.remove, lab)
+    return lab
+
+
+def _make_site(stack: ExitStack, topology: str, **options: Any) -> Site:
+    lab = _make_lab(stack, topology, **options)
     place = lab.clients[0]
     return Site(lab, stack.enter_context(Endpoint.relay(place.netns, place.interface, place.address)))
 
@@ -58,15 +64,29 @@ def make_module_site() -> Iterator[MakeSite]:
         yield lambda topology, **options: _make_site(stack, topology, **options)
 
 
+@pytest.fixture(scope="module")
+def make_module_lab() -> Iterator[MakeLab]:
+    """As `make_lab`, for the tests of a module that share what they make."""
+    with ExitStack() as stack:
+        yield lambda topology, **options: _make_lab(stack, topology, **options)
+
+
 @pytest.fixture
 def make_site() -> Iterator[MakeSite]:
-    """Make a site for one test alone: `make_site(topology, pools=..., parameters=..., kea=..., severities=...)`."""
+    """Make a site for one test alone: `make_site(topology, pools=..., parameters=..., kea=..., ...)`, the options of a lab."""
     with ExitStack() as stack:
         yield lambda topology, **options: _make_site(stack, topology, **options)
 
 
+@pytest.fixture
+def make_lab() -> Iterator[MakeLab]:
+    """Make a lab for one test alone, with nobody at its clients' and hosts' places yet; options as those of `make_site`."""
+    with ExitStack() as stack:
+        yield lambda topology, **options: _make_lab(stack, topology, **options)
+
+
 @pytest.fixture(autouse=True)
-def _ledgers_in_order(make_site: MakeSite) -> Iterator[None]:  # noqa: ARG001  # makes this end before that does
+def _ledgers_in_order(make_site: MakeSite, make_lab: MakeLab) -> Iterator[None]:  # noqa: ARG001  # makes this end before that does
     """After each test: no ledger that is up violates an invariant."""
     yield
     for lab in _up:

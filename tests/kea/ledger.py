@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
 
+from ci.labs import Lab
 from ci.labs.server import Server
 from tests.client.rfc6656 import Client, Identity
 from tests.kea.site import Site
@@ -61,8 +62,13 @@ def events(site: Site, who: Client | Identity, *kinds: str) -> list[Event]:
 
 def figures(site: Site) -> None:
     """Wait until every server decides by figures of now: else they are some seconds old."""
+    figures_of(site.lab)
+
+
+def figures_of(lab: Lab) -> None:
+    """As `figures`, of a lab."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    for server in site.lab.servers.values():
+    for server in lab.servers.values():
 
         def known(server: Server = server) -> bool:
             return (server.command("subnet-deleg-status")["service"]["figures-as-of"] or "") > now
@@ -74,7 +80,7 @@ def with_parameters(site: Site, **parameters: object) -> None:
     """Have every server of a site load its configuration with these parameters of the hook, None to leave one out."""
     for server in site.lab.servers.values():
         configuration = json.loads(server.config.read_text())
-        (hook,) = configuration["Dhcp4"]["hooks-libraries"]
+        hook = configuration["Dhcp4"]["hooks-libraries"][0]
         given = {key.replace("_", "-"): value for key, value in parameters.items()}
         merged = {**hook["parameters"], **given}
         hook["parameters"] = {key: value for key, value in merged.items() if value is not None}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -55,6 +56,12 @@ def malformed(giaddr: bytes) -> Iterator[Bad]:
         yield f"{why}, in a RELEASE", payload(option(220, value), giaddr, kind=Type.RELEASE)
     yield from _several_options(giaddr)
     yield from _messages(giaddr)
+
+
+def option_values() -> Iterator[bytes]:
+    """Values of option 220 that can't be read, whoever sends them."""
+    for _, value in itertools.chain(_option_values(), _request_values()):
+        yield value
 
 
 def _option_values() -> Iterator[Bad]:

@@ -75,7 +75,7 @@ def test_two_labs_stand_side_by_side_and_down_ends_one(names: list[str]) -> None
     first, second = json.loads(one.stdout), json.loads(two.stdout)
     assert [(place["topology"], len(place["servers"])) for place in (first, second)] == [("single", 1), ("shared", 2)]
     for place in (first, second):
-        assert {"topology", "lab", "ledgers", "servers", "clients"} == set(place)
+        assert {"topology", "lab", "ledgers", "servers", "clients", "hosts"} == set(place)
         assert all(set(server) == SERVER_FIELDS for server in place["servers"])
     assert acquired(first).startswith("10.1.")
     assert acquired(second).startswith("10.64.")

@@ -17,7 +17,10 @@ Usage = tuple[int | None, int | None, int | None]
 
 @dataclass
 class Held:
-    """A block that is not free. `due`: its time is over, and the next sweep sees it. `renewed`: a turn of the model, or None."""
+    """A block that is not free. `due`: its time is over, and the next sweep sees it. `renewed`: a turn of the model, or None.
+
+    `client`: b"" for one that a network of ours has, or had. `asked_back`: it drains because its origin does.
+    """
 
     state: str
     client: bytes
@@ -31,6 +34,8 @@ class Held:
     due: bool = False
     renewed: int | None = None
     usage: Usage | None = None
+    network: str | None = None
+    asked_back: bool = False
 
 
 @dataclass
@@ -46,14 +51,26 @@ class Pool:
 
 @dataclass
 class Origin:
-    """Address space of a pool."""
+    """Address space of a pool.
+
+    `server`: who leased it to us, None for an administrator's. That lease is without end until it has `ended`. `due`: it is time for its
+    renewal, or its RELEASE.
+    """
 
     pool: Pool
     max_lease: int | None = None
     closing: bool = False
+    removing: bool = False
+    server: int | None = None
+    ended: bool = False
+    rebind: bool = False
+    due: bool = False
+    tries: int = 0
+    high_water: int | None = None
+    giving_back: bool = False
 
     def within(self, seconds: int) -> int:
-        return seconds if self.max_lease is None else min(seconds, self.max_lease)
+        return 0 if self.ended else seconds if self.max_lease is None else min(seconds, self.max_lease)
 
 
 @dataclass
@@ -106,9 +123,12 @@ class Model:
             )
         ]
 
-    def find_free(self, client: bytes, pools: Sequence[int], size: Size) -> IPv4Network | None:
-        """Return the block that holds the one named, else best fit, of an origin where the client is already first."""
-        blocks = self.open_blocks(pools)
+    def find_free(self, client: bytes, pools: Sequence[int], size: Size, contact: int) -> IPv4Network | None:
+        """Return the block that holds the one named, else best fit, of an origin where the client is already first.
+
+        Nothing of what the client leases to us, or of what has ended.
+        """
+        blocks = [b for b in self.open_blocks(pools) if not self.origin(b).ended and self.origin(b).server != contact]
         if size.named is not None:
             named = IPv4Network(size.named)
             for block in blocks:
@@ -164,7 +184,9 @@ class Model:
                 ):
                     limited = True
                     continue
-                found = self.find_free(client, self.pools_open_to(client, asks.pools, wanted), size)
+                found = self.find_free(
+                    client, self.pools_open_to(client, asks.pools, wanted), size, asks.contact.address
+                )
                 if found is None:
                     continue
                 block = self.take(found, size)
@@ -193,10 +215,13 @@ class Model:
             return Outcome(Result.REFUSED)
         kept = list(dict.fromkeys(block for block, _, _ in asks.blocks))
         lease_time = min(self.origin(b).within(self.held[b].lease_time) for b in kept)
+        if lease_time < 1:
+            return Outcome(Result.REFUSED)
         for block in kept:
             held = self.held[block]
             held.state = "leased" if held.hierarchical else "reserved"
             held.lease_time, held.due, held.server, held.renewed = lease_time, False, asks.server, self.turn
+            held.asked_back = False
         for xid in {self.held[block].xid for block in kept}:
             for block in self.of(client, "offered", xid=xid):
                 self.give_back(block)
@@ -231,11 +256,16 @@ class Model:
             if block not in mine:
                 continue
             held, origin = self.held[block], self.origin(block)
-            if held.state == "quarantined" or (item.verdict == "refuse" and not mixed):
+            if held.state == "quarantined" or (item.verdict == "refuse" and not mixed) or origin.ended:
                 refused.append(_granted(block, held))
                 if held.state != "quarantined":
                     self.quarantine(block)
                 continue
+            held.asked_back = (
+                origin.server is not None and not origin.removing
+                if origin.closing
+                else held.draining and held.asked_back
+            )
             held.draining = held.draining or item.verdict != "full" or origin.closing
             held.due, held.renewed, held.server = False, self.turn, asks.server
             held.push = "push" in (item.detail or {})
@@ -285,6 +315,8 @@ class Model:
 
     def sweep(self, quarantine: int) -> tuple[int, int, int, int, int]:
         offers = leases = quarantines = 0
+        for origin in self.origins.values():
+            origin.closing = origin.closing or origin.ended
         takebacks = sum(takeback.due for takeback in self.takebacks.values())
         for block, held in [(block, held) for block, held in self.held.items() if held.due]:
             match held.state:
@@ -297,9 +329,13 @@ class Model:
                 case _:
                     self.quarantine(block, due=quarantine == 0)
                     leases += 1
-        empty = [o for o, origin in self.origins.items() if origin.closing and not self.blocks_out(o)]
-        for origin in empty:
-            self.remove(origin)
+        empty = [
+            prefix
+            for prefix, origin in self.origins.items()
+            if origin.closing and (origin.server is None or origin.ended) and not self.blocks_out(prefix)
+        ]
+        for prefix in empty:
+            self.remove(prefix)
         return offers, leases, quarantines, len(empty), takebacks
 
     def blocks_out(self, origin: IPv4Network) -> int:
@@ -325,9 +361,10 @@ class Model:
     def pool_remove(self, prefix: IPv4Network) -> int | None:
         if prefix not in self.origins:
             return None
-        self.origins[prefix].closing = True
+        origin = self.origins[prefix]
+        origin.closing = origin.removing = True
         out = self.blocks_out(prefix)
-        if not out:
+        if not out and (origin.server is None or origin.ended):
             self.remove(prefix)
         return out
 
@@ -335,7 +372,7 @@ class Model:
         held = self.held.get(block)
         if held is None or held.state not in HELD or held.draining:
             return False
-        held.draining = True
+        held.draining, held.asked_back = True, False
         return True
 
     # ------------------------------------------------------------------------------------------------ takeback
@@ -345,7 +382,7 @@ class Model:
         held = self.held.get(block)
         if held is None or held.state not in HELD:
             return False
-        held.draining = True
+        held.draining, held.asked_back = True, False
         self.takebacks[block] = Takeback()
         return True
 

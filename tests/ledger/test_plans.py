@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
 
 import psycopg
 import pytest
@@ -13,9 +15,9 @@ from psycopg.types.json import Jsonb
 from kea_subnet_deleg.ledger import Note, Operation
 from kea_subnet_deleg.ledger._files import QUERIES
 from tests.conftest import Database
-from tests.ledger.scene import Client
+from tests.ledger.scene import CONTACT, Client
 
-LARGE = ("blocks", "events", "lessees", "usage", "takebacks")
+LARGE = ("blocks", "events", "lessees", "usage", "takebacks", "origins", "usage_days")
 Plans = Callable[..., list[str]]
 
 
@@ -72,8 +74,33 @@ def _fill(database: Database) -> None:
     analyze(database)
 
 
+def _fill_own(database: Database) -> None:
+    """100 origins of /20 leased from upstream, each with 8 leased and 4 local blocks of /24, and what else there is of it free."""
+    database.sql(
+        "insert into deleg.origins (space, prefix, pool, kind, upstream, lease_time, renew_at, rebind_at, next_try, expires)"
+        " select 0, set_masklen('172.16.0.0'::inet + n * 4096::bigint, 20)::cidr, 1, 'upstream', '192.0.2.1', 3600, now(), 'infinity',"
+        "        case when n < 10 then now() else now() + interval '1 hour' end,"
+        "        case when n = 99 then now() else 'infinity' end from generate_series(0, 99) as n"
+    )
+    database.sql(
+        "insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, lease_time, expires, network)"
+        " select 0, set_masklen(o.prefix::inet + n * 256::bigint, 24)::cidr, o.prefix, 1, state::deleg.block_state,"
+        "        case when state = 'leased' then true end, case when state = 'leased' then n + (select min(lessee) from deleg.lessees) end,"
+        "        case when state = 'leased' then 3600 end, case when state <> 'free' then now() + interval '1 hour' end,"
+        "        case when state = 'local' then 'network ' || n end"
+        "   from deleg.origins o, (select n, case when n < 8 then 'leased' when n < 12 then 'local' else 'free' end as state"
+        "                            from generate_series(0, 15) as n) as b where o.kind = 'upstream'"
+    )
+    database.sql(
+        "insert into deleg.usage (space, prefix, in_use) select space, prefix, 7 from deleg.blocks where network is not null"
+    )
+    database.sql("insert into deleg.usage_days (space, prefix, day, in_use_first, in_use_last, most)"
+                 " select space, prefix, current_date - n, 1, 2, 3 from deleg.blocks, generate_series(0, 1) as n")  # fmt: skip
+    analyze(database)
+
+
 def analyze(database: Database) -> None:
-    for table in (*LARGE, "origins", "pools"):
+    for table in (*LARGE, "pools"):
         database.sql(psycopg.sql.SQL("analyze deleg.{}").format(psycopg.sql.Identifier(table)).as_string(None))
 
 
@@ -142,6 +169,59 @@ def test_takeback(plans: Plans) -> None:
         found = plans("takeback_least_used", space=0, pools=[2, 3], addresses=5000, limit=50, grace=60)
         assert len(found) > 1
         assert whole_reads(found) == []
+
+
+BLOCKS = ["172.16.8.0/24", "172.16.9.0/24", "172.16.24.0/24", "10.0.0.0/24"]
+ORIGINS = ["172.16.16.0/20", "172.16.32.0/20", "172.23.16.0/20"]
+OWN: dict[str, dict[str, object]] = {
+    "upstream_acknowledged": {
+        "space": 0, "server": "192.0.2.1", "lease_time": 100, "t1": 60, "t2": 80, "prefixes": ORIGINS,
+        "deprecated": [False, True, False], "nonce": bytes(16),
+    },
+    "upstream_refused": {"space": 0, "server": "192.0.2.1", "prefixes": ORIGINS, "quarantine": 60},
+    "upstream_due": {"limit": 5},
+    "upstream_give_back": {"after": 0.0, "limit": 10},
+    "upstream_released": {"space": 0, "prefix": IPv4Network("172.16.16.0/20")},
+    "upstream_listed": {
+        "space": 0, "server": "192.0.2.1", "lease_time": 100, "prefixes": ORIGINS, "deprecated": [False, True, False],
+    },
+    "network_served": {"networks": ["network 8", "network 9"]},
+    "network_take": {"network": "network 8", "pool": None, "lengths": [26, 24], "open_blocks": 100, "shortest": 60},
+    "network_drain": {"prefixes": BLOCKS, "reason": "test"},
+    "network_reopen": {"prefixes": BLOCKS},
+    "network_end": {"prefixes": BLOCKS, "quarantine": 60, "reason": "test"},
+    "network_measured": {"prefixes": BLOCKS, "in_use": [1, 2, 3, 4], "peak": [1, 2, 3, 4], "unusable": [0, 0, 0, 0]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("query", OWN)
+def test_what_the_agent_asks(plans: Plans, database: Database, query: str) -> None:
+    """Of the origins, too, only those in question are read; except to look for what is wholly free, which is along an index."""
+    _fill_own(database)
+    if query == "network_reopen":
+        database.sql("update deleg.blocks set draining = true where state = 'local'")
+    for _ in range(7):
+        found = plans(query, **OWN[query])
+        assert len(found) > 1
+        assert whole_reads(found) == []
+
+
+def test_offers_of_who_leases_to_us(plans: Plans, database: Database) -> None:
+    _fill_own(database)
+    beside = replace(Client.number(9).offer(1, 24, 26, 20), contact=CONTACT._replace(address=0xC0000201))
+    for _ in range(7):
+        found = plans("apply", batch=batch(beside))
+        assert len(found) > 3
+        assert whole_reads(found) == []
+
+
+def test_the_figures_of_an_origin_are_its_own(plans: Plans, database: Database) -> None:
+    """Its blocks are read, not those of the others."""
+    _fill_own(database)
+    for query in ("upstream_due", "network_measured"):
+        for _ in range(3):
+            found = plans(query, **OWN[query])
+        assert 0 < buffers(found) < 1500, query
 
 
 def test_a_whole_read_would_be_seen(plans: Plans) -> None:

@@ -12,6 +12,7 @@ from typing import LiteralString
 import pytest
 from psycopg.rows import dict_row
 
+from kea_subnet_deleg.ledger import Measured, Networks, Upstreams
 from tests.conftest import Database
 from tests.ledger.scene import DAY, SERVER, Client, do, lease, one, prefixes
 
@@ -21,12 +22,18 @@ COLUMNS = {
     "lessees": "space lessee lessee_identity lessee_address subnets held used share held_share fullness first_seen last_renewed",
     "pools": "space pool origin kind closing max_lease_seconds expires size free free_by_prefix_length offered leased reserved"
     " local quarantined",
+    "networks": "space network blocks addresses in_use fullness draining",
+    "upstreams": "space prefix server since renewed until t1 t2 closing in_use high_water",
+    "growth": "space prefix day in_use growth",
 }
 TYPES = {
     "subnets": "text cidr text boolean text bytea inet boolean inet timestamptz timestamptz timestamptz int8 int8 int4 int4 int4"
     " timestamptz numeric text cidr text jsonb",
     "lessees": "text text bytea inet int8 int8 int8 numeric numeric numeric timestamptz timestamptz",
     "pools": "text text cidr text boolean int8 timestamptz int8 int8 jsonb int8 int8 int8 int8 int8",
+    "networks": "text text int8 int8 int8 numeric int8",
+    "upstreams": "text cidr inet timestamptz timestamptz timestamptz timestamptz timestamptz boolean int8 int8",
+    "growth": "text cidr date int4 int4",
 }
 FIRST, SECOND = Client.number(0x0B), Client(b"\0router-7")
 
@@ -156,3 +163,71 @@ def test_pools(scene: Database) -> None:
 )
 def test_identities_as_text(database: Database, identity: bytes, text: str) -> None:
     assert database.sql("select report.identity_text(%s)", identity) == [(text,)]
+
+
+def test_networks_and_their_subnets(database: Database) -> None:
+    database.pool("10.64.0.0/24")
+    networks = Networks(database.ledger())
+    assert networks.take("guests", None, [26], 0, 0) == [IPv4Network("10.64.0.0/26")]
+    assert networks.take("hosts", None, [25, 27], 0, 0) == [IPv4Network("10.64.0.128/25"), IPv4Network("10.64.0.64/27")]
+    networks.measured([Measured(IPv4Network("10.64.0.64/27"), 4, 9, 1)])
+    assert [tuple(row.values())[1:] for row in rows(database, "networks", "network")] == [
+        ("guests", 1, 64, None, None, 0),
+        ("hosts", 2, 160, 4, Decimal("0.0250"), 0),
+    ]
+    networks.measured([Measured(IPv4Network("10.64.0.0/26"), 32, 32, 0)])
+    networks.drain([IPv4Network("10.64.0.64/27")], "little used")
+    found = rows(database, "networks", "network")
+    assert [(row["fullness"], row["draining"]) for row in found] == [(Decimal("0.5000"), 0), (Decimal("0.0250"), 1)]
+    subnets = {str(row["subnet"]): row for row in rows(database, "subnets", "subnet")}
+    drained = subnets["10.64.0.64/27"]
+    columns = ("state", "network", "draining", "lessee", "until", "in_use", "high_water", "unusable", "reason")
+    assert [drained[column] for column in columns] == ["local", "hosts", True, None, None, 4, 9, 1, "little used"]
+    networks.end([IPv4Network("10.64.0.64/27")], 60, "drained")
+    ended = {str(row["subnet"]): row for row in rows(database, "subnets", "subnet")}["10.64.0.64/27"]
+    assert [ended[column] for column in columns[:4]] == ["quarantined", "hosts", False, None]
+
+
+def test_upstreams(database: Database) -> None:
+    ledger = database.ledger()
+    upstreams, block = Upstreams(ledger), IPv4Network("172.16.0.0/24")
+    upstreams.acknowledged(0, SERVER, 1000, 600, 875, [(block, True), (IPv4Network("172.16.1.0/24"), False)], None)
+    Networks(ledger).take("hosts", None, [25], 0, 0)
+    found = rows(database, "upstreams", "prefix")
+    assert [(row["closing"], row["in_use"], row["high_water"]) for row in found] == [
+        (True, 0, None),
+        (False, 128, None),
+    ]
+    row = found[0]
+    assert (str(row["prefix"]), str(row["server"]), row["renewed"]) == (str(block), "10.0.0.1", row["since"])
+    since, times = row["since"], [row[column] for column in ("t1", "t2", "until")]
+    assert isinstance(since, dt.datetime)
+    assert times == [since + dt.timedelta(seconds=seconds) for seconds in (600, 875, 1000)]
+    Networks(ledger).measured([Measured(IPv4Network("172.16.1.0/25"), 51, 74, 0)])
+    assert [(row["in_use"], row["high_water"]) for row in rows(database, "upstreams", "prefix")][1] == (51, 74)
+    upstreams.acknowledged(0, SERVER, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, [(block, False)], None)
+    row = rows(database, "upstreams", "prefix")[0]
+    assert [row[column] for column in ("t1", "t2", "until", "closing")] == [None, None, None, False]
+
+
+def test_growth(database: Database) -> None:
+    database.pool("10.64.0.0/24")
+    networks, block = Networks(database.ledger()), IPv4Network("10.64.0.0/25")
+    networks.take("hosts", None, [25], 0, 0)
+
+    def a_day(*figures: int) -> None:
+        database.sql("update deleg.usage_days set day = day - 1")
+        for in_use in figures:
+            networks.measured([Measured(block, in_use, in_use, 0)])
+            networks.keep_days()
+
+    a_day(10, 30, 20)
+    a_day(25)
+    a_day(25, 5)
+    found = [(row["in_use"], row["growth"], row["most"]) for row in rows(database, "growth", "prefix, day")]
+    assert found == [(20, 10, 30), (25, 5, 25), (5, -20, 25)]
+    days = [row["day"] for row in rows(database, "growth", "day desc")]
+    assert days[0] == dt.datetime.now(dt.UTC).date()
+    database.sql("update deleg.usage_days set day = day - 399")
+    networks.keep_days()
+    assert len(rows(database, "growth", "day")) == 3  # the oldest has gone, and there is today

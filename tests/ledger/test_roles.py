@@ -10,14 +10,26 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import LedgerError, Note, Pool, Result, Selector
+from kea_subnet_deleg.ledger import (
+    Kept,
+    Leased,
+    LedgerError,
+    Measured,
+    Networks,
+    Note,
+    Pool,
+    Result,
+    Selector,
+    Upstreams,
+)
 from tests.conftest import Database
 from tests.ledger.scene import SERVER, Client, do, results
 
 TABLES: tuple[LiteralString, ...] = (
     "schema_version", "spaces", "selectors", "pools", "origins", "lessees", "servers", "blocks", "usage", "takebacks", "events",
+    "domain", "upstreams", "claims", "usage_days", "origins_use",
 )  # fmt: skip
-REPORTS: tuple[LiteralString, ...] = ("subnets", "lessees", "pools")
+REPORTS: tuple[LiteralString, ...] = ("subnets", "lessees", "pools", "networks", "upstreams", "growth")
 WRITES: tuple[LiteralString, ...] = (
     "insert into deleg.spaces values (9, 'x')",
     "insert into deleg.blocks (space, prefix, origin, pool, state) values (0, '10.64.0.0/24', '10.64.0.0/24', 1, 'free')",
@@ -44,7 +56,7 @@ DDL: tuple[LiteralString, ...] = (
 INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._free(0, '10.64.0.0/24', 'x')",
     "select deleg._quarantine(0, '10.64.0.0/24', 1, 'x')",
-    "select deleg._offer(0, '', '{}')",
+    "select deleg._offer(0, '', '{}', false)",
     "select deleg._remove_origin(0, '10.64.0.0/24')",
     "select deleg._own_free_blocks(0)",
     "select deleg._accept(0, '', '{}')",
@@ -52,7 +64,17 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._note(0, '', 'x', 'x', null)",
     "select deleg._contact(1, '{}')",
     "select deleg._pools_open_to(null, null, null)",
-    "select deleg._find_free(0, '{1}', 1, 24, 24, null)",
+    "select deleg._find_free(0, '{1}', 1, 24, 24, null, null)",
+    "select deleg._find_free_beside(0, '{1}', 24, 24, '{}')",
+    "select deleg._tell_networks()",
+    "select deleg._close(0, '10.64.0.0/24', 'x')",
+    "select deleg._open(0, '10.64.0.0/24')",
+    "select deleg._keep(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
+    "select deleg._obtain(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
+    "select deleg._cut_short(null)",
+    "select deleg._next_try(now(), 1)",
+    "select deleg._may_go(null, now(), 1)",
+    "select deleg._remaining(now())",
     "select deleg._space('default')",
 )
 OPERATING: tuple[LiteralString, ...] = (
@@ -72,6 +94,26 @@ SERVING: tuple[LiteralString, ...] = (
     "select deleg.directory()",
     "select deleg.takeback_least_used(0, '{1}', 1, 1, 1::bigint)",
     "select * from deleg.takeback_due('{}', '{}', true, 1, 1, 1)",
+    "select deleg.identity()",
+    "select deleg.claim('x', 'x', 1)",
+    "select deleg.unclaim('x', 'x')",
+    "select deleg.upstream_acknowledged(0, '10.0.0.1', 1, 1, 1, '{}', '{}', null)",
+    "select deleg.upstream_refused(0, '10.0.0.1', '{}', 1)",
+    "select deleg.upstream_due(1)",
+    "select deleg.upstream_give_back(1, 1)",
+    "select deleg.upstream_released(0, '10.64.0.0/24')",
+    "select deleg.upstream_listed(0, '10.0.0.1', 1, '{}', '{}')",
+    "select deleg.upstream_renew_now('10.0.0.1', '{}')",
+    "select deleg.upstream_secret('10.0.0.1')",
+    "select deleg.upstream_replayed('10.0.0.1', 1)",
+    "select deleg.upstream_leased()",
+    "select deleg.network_served('{}')",
+    "select deleg.network_take('x', null, '{}', 0, 1)",
+    "select deleg.network_drain('{}', 'x')",
+    "select deleg.network_reopen('{}')",
+    "select deleg.network_end('{}', 1, 'x')",
+    "select deleg.network_measured('{}', '{}', '{}', '{}')",
+    "select deleg.keep_days()",
 )
 
 
@@ -121,6 +163,35 @@ def test_the_hook_can_do_all_that_a_server_does(scene: Database) -> None:
     assert scene.violations() == []
 
 
+def test_the_hook_can_do_all_that_the_agent_does(scene: Database) -> None:
+    ledger, client, upstream, block = scene.ledger(), Client.number(1), 0xC0000201, IPv4Network("172.16.0.0/24")
+    upstreams, networks = Upstreams(ledger), Networks(ledger)
+    assert upstreams.identity().startswith(b"\xff")
+    assert upstreams.claim("listing", "one", 5.0)
+    upstreams.unclaim("listing", "one")
+    assert upstreams.acknowledged(0, upstream, 3600, 0, 3000, [(block, False)], bytes(16)) == [Kept(block, "added")]
+    assert upstreams.leased() == [Leased(0, block, upstream)]
+    assert networks.take("hosts", None, [26], 0, 60) == [IPv4Network("10.64.0.0/26")]
+    networks.measured([Measured(IPv4Network("10.64.0.0/26"), 1, 2, 0)])
+    networks.keep_days()
+    networks.drain([IPv4Network("10.64.0.0/26")], "test")
+    assert networks.reopen([IPv4Network("10.64.0.0/26")]) == [IPv4Network("10.64.0.0/26")]
+    networks.drain([IPv4Network("10.64.0.0/26")], "test")
+    networks.end([IPv4Network("10.64.0.0/26")], 60, "test")
+    assert [served.state for served in networks.served(["hosts"]).local] == ["quarantined"]
+    assert upstreams.listed(0, upstream, 60, [(block, False)]) == [Kept(block, "known")]
+    assert upstreams.renew_now(upstream, [block]) == 1
+    assert [due.prefix for due in upstreams.due(10)] == [block]
+    assert upstreams.acknowledged(0, upstream, 3600, 1800, 3000, [(block, False)], None) == [Kept(block, "renewed")]
+    assert upstreams.secret(upstream) == (bytes(16), 0)
+    assert upstreams.replayed(upstream, 7)
+    assert upstreams.give_back(0, 10) == [Leased(0, block, upstream)]
+    upstreams.released(0, block)
+    assert upstreams.refused(0, upstream, [block], 60) == []
+    do(ledger, client.offer(1, 26))
+    assert scene.violations() == []
+
+
 def test_the_hook_can_do_nothing_else(scene: Database) -> None:
     refused(scene, "kea_deleg_hook", *WRITES, *DDL, *INTERNALS, *OPERATING)
     connection = scene.connect("kea_deleg_hook")
@@ -160,10 +231,16 @@ def test_the_administrator_writes_no_table_and_serves_no_client(scene: Database)
 
 
 def test_the_reporter_reads_reports(scene: Database) -> None:
-    do(scene.ledger(), Client.number(1).offer(1, 26), Client.number(1).accept(1, "10.64.0.0/26"))
+    ledger = scene.ledger()
+    do(ledger, Client.number(1).offer(1, 26), Client.number(1).accept(1, "10.64.0.0/26"))
+    Upstreams(ledger).acknowledged(0, SERVER, 60, 30, 50, [(IPv4Network("172.16.0.0/26"), True)], None)
+    Networks(ledger).take("hosts", None, [26], 0, 60)
+    Networks(ledger).measured([Measured(IPv4Network("10.64.0.64/26"), 1, 1, 0)])
+    Networks(ledger).keep_days()
     connection = scene.connect("kea_deleg_report")
     for view in REPORTS:
-        assert len(connection.execute("select * from report." + view).fetchall()) == 1
+        rows = connection.execute("select * from report." + view).fetchall()
+        assert len(rows) == (2 if view in ("subnets", "pools") else 1), view
     assert connection.execute("select * from deleg.ledger_check()").fetchall() == []
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import Any
 
 from kea_subnet_deleg.policy import Limits, Policy, Thresholds
 from kea_subnet_deleg.roles.admission import Admission, RateLimit
@@ -61,6 +62,8 @@ class FakeKea:
     messages: dict[str, str] = field(default_factory=dict)
     status: str = ""
     debug: bool = True
+    asked: list[Mapping[str, Any]] = field(default_factory=list)
+    addresses: list[dict[str, Any]] = field(default_factory=list)
 
     def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
@@ -89,6 +92,16 @@ class FakeKea:
 
     def publish_status(self, json_text: str) -> None:
         self.status = json_text
+
+    def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:  # noqa: ARG002  # as Kea has it
+        self.asked.append(request)
+        match request["op"]:
+            case "addresses":
+                return {"addresses": self.addresses, "lease-database": "memfile"}
+            case "usage":
+                return {"subnets": {}, "unserved": {}}
+            case _:
+                return {"added": [], "opened": [], "closed": [], "withdrawn": [], "failed": {}, "unknown-networks": []}
 
     def logged(self, identifier: str) -> list[str]:
         return [text for _, name, text in self.lines if name == identifier]

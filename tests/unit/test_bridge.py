@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The Python side of the bridge against the C declarations it stands on, and what C++ compiles out of hook/ without Kea."""
+"""The Python side of the bridge against the C declarations it stands on, and what C++ compiles out of hook/ without a running Kea."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
+import math
 import shutil
 import subprocess
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cffi
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
-from kea_subnet_deleg.runtime.bridge import EmbeddedKea, Severity
+from kea_subnet_deleg.runtime.bridge import EmbeddedKea, KeaRefused, KeaUnavailable, Severity
 
 HOOK = Path(__file__).parents[2] / "hook"
 COUNTERS = ["received", "exceptions"]
@@ -53,6 +55,9 @@ class Library:
         self.counts = [0] * len(COUNTERS)
         self.lines: list[tuple[int, bytes, bytes]] = []
         self.over = False
+        self.asked: list[Any] = []
+        self.verdict: tuple[int, bytes | None] = (1, b"{}")
+        self.unfreed = 0
 
     def deleg_counter_name(self, index: int) -> Any:
         return self._names[index] if index < len(self._names) else self._ffi.NULL
@@ -92,6 +97,20 @@ class Library:
                 )
             )
         return count
+
+    def deleg_ask(self, generation: int, request: bytes, timeout: float, answer: Any) -> int:
+        assert generation == 7
+        self.asked.append((json.loads(request), timeout))
+        verdict, text = self.verdict
+        if text is not None:
+            self._text = self._ffi.new("char[]", text)
+            answer[0] = self._text
+            self.unfreed += 1
+        return verdict
+
+    def deleg_free(self, answer: Any) -> None:
+        assert answer == self._text
+        self.unfreed -= 1
 
     def deleg_log(self, severity: int, identifier: bytes, text: bytes) -> None:
         self.lines.append((severity, identifier, text))
@@ -148,6 +167,29 @@ def test_replies_leave_with_every_member(kea: EmbeddedKea, library: Library) -> 
     assert kea.send([]) == 0
 
 
+def test_an_answer_is_a_value(kea: EmbeddedKea, library: Library) -> None:
+    library.verdict = (1, '{"subnets": {"167772416": {"assigned": 51}}, "text": "ü \\"x\\""}'.encode())
+    assert kea.ask({"op": "usage", "ids": [167772416]}, 0.5) == {
+        "subnets": {"167772416": {"assigned": 51}},
+        "text": 'ü "x"',
+    }
+    assert library.asked == [({"op": "usage", "ids": [167772416]}, 0.5)]
+    assert library.unfreed == 0
+
+
+def test_no_answer_is_an_exception(kea: EmbeddedKea, library: Library) -> None:
+    library.verdict = (0, b"there is no operation \xff")
+    with pytest.raises(KeaRefused, match=r"there is no operation \\xff"):
+        kea.ask({"op": "?"})
+    assert library.unfreed == 0
+    library.verdict = (-1, None)
+    with pytest.raises(KeaUnavailable, match=r"no answer within 5.0 s"):
+        kea.ask({"op": "addresses"})
+    library.verdict = (-2, None)
+    with pytest.raises(KeaUnavailable, match="the hook is being unloaded"):
+        kea.ask({"op": "addresses"})
+
+
 def test_counters_go_by_name(kea: EmbeddedKea, library: Library) -> None:
     kea.count("exceptions")
     kea.count("received", 40)
@@ -179,7 +221,20 @@ def test_another_build_of_the_hook_is_refused(library: Library) -> None:
 COOKIE = bytes([99, 130, 83, 99])
 ALLOCATION = bytes.fromhex("dc050001020018")
 
-Scan = Callable[[bytes], bool]
+
+class Scan:
+    """The functions of hook/option_scan.cc."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._carries, self._type = library.carries, library.type
+        self._carries.restype, self._type.restype = ctypes.c_bool, ctypes.c_uint8
+        self._carries.argtypes = self._type.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+
+    def __call__(self, message: bytes) -> bool:
+        return bool(self._carries(message, len(message)))
+
+    def type(self, message: bytes) -> int:
+        return int(self._type(message, len(message)))
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +244,12 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     target = tmp_path_factory.mktemp("scan") / "scan.so"
     glue = (
         f'#include "{HOOK}/option_scan.cc"\n'
-        'extern "C" bool scan(const uint8_t* m, size_t n) { return subnet_deleg::carriesSubnetAllocation(m, n); }\n'
+        'extern "C" bool carries(const uint8_t* m, size_t n) { return subnet_deleg::carriesSubnetAllocation(m, n); }\n'
+        'extern "C" uint8_t type(const uint8_t* m, size_t n) { return subnet_deleg::messageType(m, n); }\n'
     )
     flags = ["-std=c++17", "-shared", "-fPIC", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"]
     subprocess.run([compiler, *flags, "-I", HOOK, "-x", "c++", "-", "-o", target], input=glue.encode(), check=True)
-    function = ctypes.CDLL(str(target)).scan
-    function.restype = ctypes.c_bool
-    function.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-    return lambda message: bool(function(message, len(message)))
+    return Scan(ctypes.CDLL(str(target)))
 
 
 def message(options: bytes, *, sname: bytes = b"", file: bytes = b"", cookie: bytes = COOKIE) -> bytes:
@@ -264,6 +317,126 @@ OCTETS = st.one_of(st.sampled_from([0, 1, 2, 12, 220, 255]), st.integers(0, 255)
 @example(b"\x0c\x01\xdc\xdc")
 def test_the_scan_walks_options_as_they_are_laid_out(scan: Scan, options: bytes) -> None:
     assert scan(message(options)) == carries(options)
+
+
+@given(st.binary(max_size=1), st.integers(0, 255), OCTETS)
+def test_the_type_of_a_message_is_found(scan: Scan, before: bytes, kind: int, padding: int) -> None:
+    options = bytes((12, len(before))) + before + bytes((0, 0)) + bytes((53, 1, kind)) + bytes((padding,))
+    assert scan.type(message(options)) == kind
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        b"",
+        bytes(240),
+        message(b""),
+        message(b"\x35"),
+        message(b"\x35\x01"),
+        message(b"\xff\x35\x01\x01"),
+        message(b"\x35\x02\x01\x01"),
+        message(b"\x0c\x05\x35\x01\x01"),
+    ],
+)
+def test_a_message_without_a_type(scan: Scan, without: bytes) -> None:
+    assert scan.type(without) == 0
+
+
+# hook/desired.cc
+
+GLUE = """
+#include "desired.h"
+using namespace subnet_deleg;
+extern "C" void terms(uint32_t given, double end, uint32_t low, uint32_t usual, uint32_t high, double now, double* result) {
+    Wanted wanted;
+    if (given) {
+        wanted.lifetime = given;
+    }
+    wanted.end = end;
+    const Terms terms = termsOf(wanted, Lifetime(low, usual, high), now);
+    result[0] = terms.open;
+    result[1] = terms.lifetime.unspecified() ? -1.0 : terms.lifetime.getMin();
+    result[2] = terms.lifetime.unspecified() ? -1.0 : terms.lifetime.get();
+    result[3] = terms.lifetime.unspecified() ? -1.0 : terms.lifetime.getMax();
+    result[4] = terms.changes;
+}
+"""
+FOREVER = 0xFFFFFFFF
+
+
+class Granted(NamedTuple):
+    """What a subnet may grant at a moment, and until when; the lifetimes are -1 where they are the network's own."""
+
+    open: bool
+    low: int
+    usual: int
+    high: int
+    changes: float
+
+
+Terms = Callable[..., Granted]
+
+
+@pytest.fixture(scope="module")
+def terms(tmp_path_factory: pytest.TempPathFactory) -> Terms:
+    target = tmp_path_factory.mktemp("terms") / "terms.so"
+    sources = ["-x", "c++", str(HOOK / "desired.cc"), "-"]
+    include = ["-I", str(HOOK), "-isystem", "/usr/include/kea"]
+    libraries = ["-lkea-cc", "-lkea-exceptions"]
+    command = ["c++", "-std=c++17", "-shared", "-fPIC", *include, *sources, "-o", str(target), *libraries]
+    subprocess.run(command, input=GLUE.encode(), check=True)
+    function = ctypes.CDLL(str(target)).terms
+    seconds = ctypes.c_uint32
+    function.argtypes = [seconds, ctypes.c_double, seconds, seconds, seconds, ctypes.c_double, ctypes.c_void_p]
+
+    def call(remaining: float, inherited: tuple[int, int, int], given: int = 0, now: float = 1000.0) -> Granted:
+        result = (ctypes.c_double * 5)()
+        function(given, now + remaining, *inherited, now, result)
+        opened, low, usual, high, changes = result
+        return Granted(bool(opened), int(low), int(usual), int(high), changes - now)
+
+    return call
+
+
+LIFETIMES = st.tuples(*[st.integers(1, 100_000) | st.just(FOREVER)] * 3).map(sorted).map(tuple)
+
+
+@given(st.floats(-10, 1e6), LIFETIMES, st.sampled_from([0, 60, 3600, FOREVER]))
+def test_no_host_outlives_its_block(
+    terms: Terms, remaining: float, inherited: tuple[int, int, int], given: int
+) -> None:
+    now = terms(remaining, inherited, given)
+    assert now.open is (remaining >= 3)
+    low, usual, high = (given, given, given) if given else inherited
+    if not now.open:
+        return
+    longest = high if now.high < 0 else now.high
+    late = 1.9  # seconds that Kea may look again later than it is to
+    assert longest + now.changes + late <= remaining
+    assert longest >= min(high, remaining - 3 - remaining / 64)
+    if now.high >= 0:
+        assert (now.low, now.usual, now.high) == (min(low, longest), min(usual, longest), longest)
+    looks = 0
+    while now.open and now.changes < 60:  # and it does not look all the time
+        looks += 1
+        remaining -= now.changes
+        now = terms(remaining, inherited, given)
+    assert looks < 100 + 2 * 60
+
+
+def test_lifetimes_are_the_networks_own_while_the_end_is_far(terms: Terms) -> None:
+    assert terms(math.inf, (300, 600, 900)) == (True, -1, -1, -1, math.inf)
+    assert terms(math.inf, (300, 600, 900), 77) == (True, 77, 77, 77, math.inf)
+    far = terms(10_000.0, (300, 600, 900))
+    assert far[:4] == (True, -1, -1, -1)
+    assert 8000 < far.changes < 9100
+
+
+def test_lifetimes_end_two_seconds_before_the_block(terms: Terms) -> None:
+    assert terms(60.5, (300, 600, 900))[:4] == (True, 58, 58, 58)
+    assert terms(60.5, (10, 20, 900))[:4] == (True, 10, 20, 58)
+    assert terms(3.0, (300, 600, 900))[:4] == (True, 1, 1, 1)
+    assert terms(2.9, (300, 600, 900))[0] is False
 
 
 # hook/bootstrap.py

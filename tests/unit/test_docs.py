@@ -15,8 +15,11 @@ import typer
 
 from kea_subnet_deleg.cli import app as cli
 from kea_subnet_deleg.policy import Grant, Holding, Lessee, Limits, Policy, View, Wish, proportional
+from kea_subnet_deleg.runtime.elements import NETWORK_KEYS
 from kea_subnet_deleg.runtime.messages import MESSAGES
-from kea_subnet_deleg.runtime.settings import PARAMETERS, Parameter, Settings, json_schema
+from kea_subnet_deleg.runtime.parameter import Parameter
+from kea_subnet_deleg.runtime.parameters import PARAMETERS, json_schema
+from kea_subnet_deleg.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -24,6 +27,7 @@ CONFIGURATIONS = sorted((ROOT / "kea-config").glob("*.conf"))
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 TABLE = re.compile(r"<!-- parameters -->\n(.*?)<!-- end -->", re.DOTALL)
+NETWORK_TABLE = re.compile(r"<!-- networks -->\n(.*?)<!-- end -->", re.DOTALL)
 IDENTIFIER = re.compile(r"`(SUBNET_DELEG_[A-Z_]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
 # A string, or a comment in one of the three forms that Kea takes.
@@ -65,6 +69,14 @@ def test_parameter_table_says_what_the_settings_say() -> None:
     head = "| parameter | value | default | meaning |\n|---|---|---|---|\n"
     expected = head + "".join(parameter_row(key, parameter) for key, parameter in PARAMETERS.items())
     found = TABLE.search((DOCS / "configure.md").read_text())
+    assert found is not None
+    assert found[1] == expected
+
+
+def test_table_of_networks_says_what_the_settings_say() -> None:
+    head = "| key | value | default | meaning |\n|---|---|---|---|\n"
+    expected = head + "".join(parameter_row(key, parameter) for key, parameter in NETWORK_KEYS.items())
+    found = NETWORK_TABLE.search((DOCS / "configure.md").read_text())
     assert found is not None
     assert found[1] == expected
 

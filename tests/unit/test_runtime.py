@@ -108,14 +108,14 @@ def test_no_ledger_in_the_database(database: Database) -> None:
     assert not ledger.connected
 
 
-@pytest.mark.parametrize("version", [2, 0])
-def test_a_schema_of_another_version(database: Database, version: int) -> None:
+@pytest.mark.parametrize(("version", "remedy"), [(3, "install"), (1, "run `kea-subnet-deleg ledger upgrade`")])
+def test_a_schema_of_another_version(database: Database, version: int, remedy: str) -> None:
     database.sql("update deleg.schema_version set version = %s", version)
     try:
-        with pytest.raises(LedgerUnavailable, match=f"has version {version}, needed is 1"):
+        with pytest.raises(LedgerUnavailable, match=f"has version {version}, needed is 2: {remedy}"):
             Ledger(database.dsn("kea_deleg_hook"), TIMEOUT).connect()
     finally:
-        database.sql("update deleg.schema_version set version = 1")
+        database.sql("update deleg.schema_version set version = 2")
 
 
 @pytest.mark.parametrize(

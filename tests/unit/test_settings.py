@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
+from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.admission import Admission
 from kea_subnet_deleg.roles.authentication import AuthenticationKey
+from kea_subnet_deleg.roles.requesting import Upstream
 from kea_subnet_deleg.runtime import service
-from kea_subnet_deleg.runtime.settings import INFINITE, PARAMETERS, BadSettings, Parameter, Settings, json_schema
+from kea_subnet_deleg.runtime.parameter import INFINITE, Parameter
+from kea_subnet_deleg.runtime.parameters import PARAMETERS, json_schema
+from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 
 DSN = "host=/run/postgresql dbname=deleg"
 NUMBERS = [key for key, parameter in PARAMETERS.items() if parameter.kind in ("integer", "number")]
@@ -195,6 +199,8 @@ def matches(schema: dict[str, Any], value: object) -> bool:
     if isinstance(value, dict):
         known = all(key in schema["properties"] and matches(schema["properties"][key], v) for key, v in value.items())
         enough = len(value) >= schema.get("minProperties", 0)
+        if "oneOf" in schema:
+            enough = sum(all(key in value for key in one["required"]) for one in schema["oneOf"]) == 1
         return known and enough and all(key in value for key in schema.get("required", ()))
     if isinstance(value, str):
         fits = re.search(schema.get("pattern", ""), value) is not None
@@ -336,11 +342,102 @@ def test_keys_in_the_wrong_place_are_not_shown(key: str) -> None:
     assert SECRET not in said
 
 
+GOOD_ELEMENTS: dict[str, dict[str, Any]] = {
+    "allow": {"client-id": "01:02"},
+    "auth-keys": KEY,
+    "upstreams": {"address": "192.0.2.1"},
+    "networks": {"name": "hosts"},
+}
+
+
 @pytest.mark.parametrize("key", ARRAYS)
 def test_the_schema_of_lists(key: str) -> None:
     schema = json_schema()["properties"][key]
     assert matches(schema, [])
-    good = KEY if key == "auth-keys" else {"client-id": "01:02"}
+    good = GOOD_ELEMENTS[key]
     assert matches(schema, [good])
     for bad in ({}, good | {"x": 1}, {"client-id": ""}, {"client-id": "xy"}, 1, [good]):
         assert not matches(schema, [good, bad])
+
+
+def test_upstreams() -> None:
+    given = [{"address": "192.0.2.1", "preference": 7}, {"interface": "eth1"}]
+    assert read(upstreams=given).upstreams == (
+        Upstream(int(IPv4Address("192.0.2.1")), None, 7),
+        Upstream(None, "eth1", 0),
+    )
+    assert read().upstreams == ()
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        ({"address": "192.0.2.1", "interface": "eth1"}, "must have either address or interface"),
+        ({"preference": 1}, "must have either address or interface"),
+        ({"address": "192.0.2.0/24"}, 'address: "192.0.2.0/24": must be the IPv4 address of a server'),
+        ({"address": "0.0.0.0"}, "must be the IPv4 address of a server"),
+        ({"address": "255.255.255.255"}, "must be the IPv4 address of a server"),
+        ({"address": "224.0.0.1"}, "must be the IPv4 address of a server"),
+        ({"address": 1}, "address: 1: must be the IPv4 address of a server"),
+        ({"interface": ""}, 'interface: "": must be the name of an interface'),
+        ({"interface": "a-name-that-is-too-long"}, "must be the name of an interface"),
+        ({"address": "192.0.2.1", "preference": 256}, "preference: 256: must be an integer from 0 to 255"),
+        ({"address": "192.0.2.1", "preference": True}, "preference: true: must be an integer from 0 to 255"),
+        ({"adress": "192.0.2.1"}, "must be a map with keys among address, interface, preference"),
+        ("192.0.2.1", "must be a map"),
+    ],
+)
+def test_upstreams_that_cant_be(element: object, text: str) -> None:
+    refused = refusal_of("upstreams", [{"address": "192.0.2.9"}, element])
+    assert refused.startswith("upstreams[1]: ")
+    assert text in refused
+
+
+def test_networks() -> None:
+    (plain, whole) = read(
+        networks=[
+            {"name": "hosts"},
+            {
+                "name": "phones",
+                "prefix-length": 26,
+                "high-water": 0.9,
+                "low-water": 0.2,
+                "min-blocks": 1,
+                "max-blocks": 4,
+                "hold-time": 5,
+                "router": "last",
+                "valid-lifetime": 3600,
+                "pool": "voice",
+            },
+        ]
+    ).networks
+    assert plain == NetworkTerms("hosts")
+    assert whole == NetworkTerms("phones", 26, 0.9, 0.2, 1, 4, 5, Router.LAST, 3600, "voice")
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        ({"prefix-length": 24}, "name: missing"),
+        ({"name": ""}, 'name: "": must be a string that is not empty'),
+        ({"name": "hosts", "prefix-length": 30}, "prefix-length: 30: must be an integer from 8 to 29"),
+        ({"name": "hosts", "high-water": 1.1}, "high-water: 1.1: must be a number from 0.01 to 1"),
+        ({"name": "hosts", "low-water": 0.9}, "low-water: 0.9: must not be more than high-water, which is 0.8"),
+        ({"name": "hosts", "low-water": 0.5}, "low-water: 0.5: must be at most half of high-water, which is 0.8"),
+        (
+            {"name": "hosts", "min-blocks": 3, "max-blocks": 2},
+            "max-blocks: 2: must not be less than min-blocks, which is 3",
+        ),
+        ({"name": "hosts", "router": "middle"}, 'router: "middle": must be one of "first", "last", "none"'),
+        ({"name": "hosts", "colour": "red"}, "must be a map with keys among"),
+        ({"name": "x"}, "is there already, as number 0"),
+    ],
+)
+def test_networks_that_cant_be(element: object, text: str) -> None:
+    refused = refusal_of("networks", [{"name": "x"}, element])
+    assert refused.startswith("networks[1]: ")
+    assert text in refused
+
+
+def test_an_upstream_is_named_once() -> None:
+    assert "upstreams[1]: is there already" in refusal_of("upstreams", [{"address": "192.0.2.1"}] * 2)

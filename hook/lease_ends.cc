@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "lease_ends.h"
+
+#include <dhcpsrv/client_class_def.h>
+#include <hooks/hooks_manager.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "desired.h"
+
+namespace subnet_deleg {
+
+void LeaseEnds::set(Ends ends) {
+    auto fresh = ends.empty() ? nullptr : std::make_shared<const Ends>(std::move(ends));
+    std::lock_guard<std::mutex> lock(mutex_);
+    ends_ = std::move(fresh);
+}
+
+void LeaseEnds::shorten(isc::dhcp::Lease4& lease) {
+    std::shared_ptr<const Ends> ends;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        ends = ends_;
+    }
+    if (!ends) {
+        return;
+    }
+    const auto end = ends->find(lease.subnet_id_);
+    if (end == ends->end()) {
+        return;
+    }
+    const double left = std::clamp(end->second - now() - Margin, 1.0, double{UINT32_MAX});
+    lease.valid_lft_ = std::min(lease.valid_lft_, static_cast<uint32_t>(left));
+}
+
+LeaseEnds& leaseEnds() {
+    static LeaseEnds* const instance = new LeaseEnds;
+    return *instance;
+}
+
+bool hasOtherLifetimes(isc::dhcp::SrvConfig& config) {
+    const auto libraries = isc::hooks::HooksManager::getLibraryNames();
+    const auto& classes = *config.getClientClassDictionary()->getClasses();
+    return std::any_of(libraries.begin(), libraries.end(),
+                       [](const std::string& name) { return name.find("libdhcp_bootp") != std::string::npos; }) ||
+           std::any_of(classes.begin(), classes.end(), [](const auto& one) { return !one->getValid().unspecified(); });
+}
+
+}  // namespace subnet_deleg

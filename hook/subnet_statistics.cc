@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "subnet_statistics.h"
+
+#include <dhcpsrv/lease_mgr.h>
+#include <dhcpsrv/lease_mgr_factory.h>
+#include <stats/stats_mgr.h>
+
+#include <exception>
+#include <set>
+#include <string>
+
+#include "compat/kea.h"
+#include "messages.h"
+
+namespace subnet_deleg {
+namespace {
+
+using isc::dhcp::Lease;
+using isc::dhcp::LeaseMgr;
+using isc::dhcp::LeaseMgrFactory;
+using isc::dhcp::Subnet4;
+using isc::stats::StatsMgr;
+
+/// More leases than come and go between two looks, in all but the wildest seconds.
+constexpr uint32_t Samples = 1000;
+
+/// All that some version of Kea keeps for a subnet.
+const char* const OfSubnet[] = {
+    "total-addresses",
+    "assigned-addresses",
+    "cumulative-assigned-addresses",
+    "declined-addresses",
+    "reclaimed-declined-addresses",
+    "reclaimed-leases",
+    "v4-lease-reuses",
+    "v4-reservation-conflicts",
+    "v4-allocation-fail",
+    "v4-allocation-fail-shared-network",
+    "v4-allocation-fail-subnet",
+    "v4-allocation-fail-no-pools",
+    "v4-allocation-fail-classes",
+};
+
+/// What the names of statistics begin with: of the subnet and, where Kea keeps such, of its one pool, whose number is
+/// 0.
+std::vector<std::string> scopesOf(const Subnet4& subnet) {
+    std::vector<std::string> scopes{StatsMgr::generateName("subnet", subnet.getID(), "")};
+    if (compat::hasStatistics(*subnet.getPools(Lease::TYPE_V4).front(), compat::First())) {
+        scopes.push_back(scopes.front() + StatsMgr::generateName("pool", 0, ""));
+    }
+    return scopes;
+}
+
+void zeroUnlessThere(const std::string& name) {
+    if (!StatsMgr::instance().getObservation(name)) {
+        StatsMgr::instance().setValue(name, static_cast<int64_t>(0));
+    }
+}
+
+}  // namespace
+
+std::map<uint32_t, Leases> countLeases(const std::vector<uint32_t>& ids) {
+    std::map<uint32_t, Leases> counted;
+    if (ids.empty()) {
+        return counted;
+    }
+    const std::set<uint32_t> wanted(ids.begin(), ids.end());
+    const uint32_t first = *wanted.begin();
+    const uint32_t last = *wanted.rbegin();
+    LeaseMgr& database = LeaseMgrFactory::instance();
+    const auto query = first == last ? database.startSubnetLeaseStatsQuery4(first)
+                                     : database.startSubnetRangeLeaseStatsQuery4(first, last);
+    isc::dhcp::LeaseStatsRow row;
+    while (query && query->getNextRow(row)) {
+        if (!wanted.count(row.subnet_id_)) {
+            continue;
+        }
+        Leases& leases = counted[row.subnet_id_];
+        if (row.lease_state_ == Lease::STATE_DEFAULT) {
+            leases.assigned += row.state_count_;
+        } else if (row.lease_state_ == Lease::STATE_DECLINED) {
+            leases.assigned += row.state_count_;
+            leases.declined += row.state_count_;
+        }
+    }
+    return counted;
+}
+
+void makeStatistics(const Subnet4& subnet) {
+    StatsMgr& statistics = StatsMgr::instance();
+    Leases leases;
+    try {
+        leases = countLeases({subnet.getID()})[subnet.getID()];
+    } catch (const std::exception& error) {
+        LOG_WARN(logger, SUBNET_DELEG_LEASES_UNKNOWN).arg(subnet.toText()).arg(error.what());
+    }
+    for (const std::string& scope : scopesOf(subnet)) {
+        statistics.setValue(scope + "total-addresses", static_cast<int64_t>(subnet.getPoolCapacity(Lease::TYPE_V4)));
+        statistics.setValue(scope + "assigned-addresses", leases.assigned);
+        statistics.setValue(scope + "declined-addresses", leases.declined);
+        zeroUnlessThere(scope + "cumulative-assigned-addresses");
+        zeroUnlessThere(scope + "reclaimed-declined-addresses");
+        zeroUnlessThere(scope + "reclaimed-leases");
+    }
+    zeroUnlessThere(scopesOf(subnet).front() + "v4-reservation-conflicts");
+    keepSamples(subnet.getID());
+}
+
+void keepSamples(uint32_t id) {
+    StatsMgr::instance().setMaxSampleCount(StatsMgr::generateName("subnet", id, "assigned-addresses"), Samples);
+}
+
+void forgetSubnet(uint32_t id) {
+    LeaseMgr& database = LeaseMgrFactory::instance();
+    // In memory it costs nothing; each by itself in an SQL database it does, and those reclaimed are used by nobody.
+    const bool all = database.getType() == "memfile";
+    for (const auto& lease : database.getLeases4(id)) {
+        if (all || lease->state_ != Lease::STATE_EXPIRED_RECLAIMED) {
+            database.deleteLease(lease);
+        }
+    }
+    StatsMgr& statistics = StatsMgr::instance();
+    const std::string scope = StatsMgr::generateName("subnet", id, "");
+    if (const auto declined = statistics.getObservation(scope + "declined-addresses")) {
+        statistics.addValue("declined-addresses", -declined->getInteger().first);
+    }
+    for (const char* name : OfSubnet) {
+        statistics.del(scope + name);
+        statistics.del(scope + StatsMgr::generateName("pool", 0, name));
+    }
+}
+
+}  // namespace subnet_deleg

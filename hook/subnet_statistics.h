@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MPL-2.0
+// Kea's statistics of a subnet that comes or goes while Kea runs, and its leases: what Kea itself does for all subnets
+// at once when it takes a configuration over, and which would cost a count of all leases there are.
+#ifndef SUBNET_DELEG_SUBNET_STATISTICS_H
+#define SUBNET_DELEG_SUBNET_STATISTICS_H
+
+#include <dhcpsrv/subnet.h>
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace subnet_deleg {
+
+/// Leases of a subnet by state.
+struct Leases {
+    int64_t assigned = 0;  ///< declined ones among them, as Kea counts
+    int64_t declined = 0;
+};
+
+/// Count the leases of some subnets in the lease database.
+/// @return one entry for each that has any
+/// @throw isc::Exception where the database does not answer
+std::map<uint32_t, Leases> countLeases(const std::vector<uint32_t>& ids);
+
+/// Make the statistics of a subnet that was added, from the leases that it has already.
+void makeStatistics(const isc::dhcp::Subnet4& subnet);
+
+/// Have Kea keep enough samples of a subnet's statistics to find its peaks, until they are looked at.
+void keepSamples(uint32_t id);
+
+/// Delete all leases of a subnet that was taken away, so that its addresses are unused when its block comes back, and
+/// its statistics.
+/// @throw isc::Exception where the lease database does not answer
+void forgetSubnet(uint32_t id);
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_SUBNET_STATISTICS_H

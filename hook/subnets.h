@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MPL-2.0
+// The subnets that we add to Kea: the list that Python gave last, and how Kea's configuration is made to agree with it.
+//
+// What is there is read from Kea's configuration each time, never remembered: a reload, a command of an operator's or a
+// configuration backend may have changed it. Only where something differs are Kea's packet threads stopped.
+#ifndef SUBNET_DELEG_SUBNETS_H
+#define SUBNET_DELEG_SUBNETS_H
+
+#include <cc/data.h>
+#include <dhcpsrv/srv_config.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "alarm.h"
+#include "clock.h"
+#include "desired.h"
+#include "kea_subnets.h"
+
+namespace subnet_deleg {
+
+class Subnets {
+  public:
+    Subnets();
+
+    /// Make Kea agree with a list (operation "serve").
+    /// @throw isc::Exception where the request is not what it should be; nothing was changed then
+    isc::data::ConstElementPtr serve(const isc::data::Element& request, Moment asked);
+
+    /// Take a list over while Kea is being configured; `prepare` makes it so.
+    /// @param request JSON; empty: nothing is to be served
+    /// @throw isc::Exception where it is not what it should be; the list from before stays then
+    void remember(const std::string& request, Moment asked);
+
+    /// Put the subnets of the list into a configuration that Kea has not taken over yet.
+    void prepare(isc::dhcp::SrvConfig& config);
+
+    /// Finish what can only be done once Kea has taken its configuration over. Before the first packet.
+    void settle();
+
+    /// Do nothing by ourselves any more, until the next `settle` or `serve`.
+    void rest();
+
+    const Desired& desired() const { return desired_; }
+
+  private:
+    struct Plan;
+
+    void look();
+    Plan plan(isc::dhcp::SrvConfig& config);
+    void make(isc::dhcp::SrvConfig& config, Plan& plan);
+    void carryOut(Plan& plan, isc::dhcp::SrvConfig& config, bool live);
+    void carryOutLive(Plan& plan, isc::dhcp::SrvConfig& config);
+    void forgetGone();
+    void failed(uint32_t id, const std::string& why, Plan& plan);
+    std::vector<std::string> unknownNetworks(isc::dhcp::SrvConfig& config);
+    void watchNetworks(isc::dhcp::SrvConfig& config);
+
+    Desired desired_;
+    bool known_ = false;                        ///< the list was given, be it an empty one
+    std::set<uint32_t> gone_;                   ///< no longer served, but their leases are there yet
+    std::map<uint32_t, std::string> failures_;  ///< logged already
+    std::set<std::string> unknown_;             ///< networks, logged already
+    Alarm alarm_;
+};
+
+/// The one instance. It outlives a reload: so does the list.
+Subnets& subnets();
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_SUBNETS_H

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "usage.h"
+
+#include <dhcpsrv/cfg_subnets4.h>
+#include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/lease_mgr_factory.h>
+#include <dhcpsrv/shared_network.h>
+#include <exceptions/exceptions.h>
+#include <stats/stats_mgr.h>
+#include <util/multi_threading_mgr.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kea_subnets.h"
+#include "subnet_statistics.h"
+#include "subnets.h"
+#include "unserved.h"
+
+namespace subnet_deleg {
+namespace {
+
+using isc::data::ConstElementPtr;
+using isc::data::Element;
+using isc::data::ElementPtr;
+using isc::stats::ObservationPtr;
+using isc::stats::StatsMgr;
+
+/// Failed allocations that were told already, by subnet-id. Kea's own counters are the operator's, and stay as they
+/// are.
+std::map<uint32_t, int64_t> told_failures;
+
+ObservationPtr observed(uint32_t id, const char* what) {
+    return StatsMgr::instance().getObservation(StatsMgr::generateName("subnet", id, what));
+}
+
+int64_t valueOf(uint32_t id, const char* what) {
+    const ObservationPtr observation = observed(id, what);
+    return observation ? observation->getInteger().first : 0;
+}
+
+/// The most leases at once since the samples were looked at last, which are forgotten but for the newest.
+int64_t takePeak(uint32_t id) {
+    const ObservationPtr observation = observed(id, "assigned-addresses");
+    if (!observation) {
+        return 0;
+    }
+    int64_t peak = 0;
+    for (const auto& sample : observation->getIntegers()) {
+        peak = std::max(peak, sample.first);
+    }
+    observation->setMaxSampleCount(1);
+    keepSamples(id);
+    return peak;
+}
+
+/// Failed allocations since the last time: Kea counts each for one subnet, and there as one of these two.
+int64_t takeFailures(uint32_t id) {
+    const int64_t failures =
+        valueOf(id, "v4-allocation-fail-shared-network") + valueOf(id, "v4-allocation-fail-subnet");
+    const int64_t told = std::exchange(told_failures[id], failures);
+    return failures < told ? failures : failures - told;  // a reload may have counted from zero again
+}
+
+std::vector<uint32_t> subnetIds(const Element& request) {
+    std::vector<uint32_t> ids;
+    if (const auto list = request.get("ids")) {
+        for (const auto& id : list->listValue()) {
+            ids.push_back(static_cast<uint32_t>(id->intValue()));
+        }
+    }
+    return ids;
+}
+
+/// Whether the lease database is to be asked, because other servers may have given leases that Kea's statistics don't
+/// know of.
+bool asksDatabase(const Element& request) {
+    const auto exact = request.get("exact");
+    return exact && exact->boolValue() && isc::dhcp::LeaseMgrFactory::instance().getType() != "memfile";
+}
+
+/// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it.
+ElementPtr takeUnserved() {
+    std::map<std::string, int64_t> unserved = subnet_deleg::unserved().take();
+    const auto config = isc::dhcp::CfgMgr::instance().getCurrentCfg();
+    for (const std::string& name : subnets().desired().networks) {
+        if (const auto network = networkOf(*config, name)) {
+            for (const auto& subnet : *network->getAllSubnets()) {
+                if (!definitionOf(*subnet)) {
+                    unserved[name] += takeFailures(subnet->getID());
+                }
+            }
+        }
+    }
+    ElementPtr answer = Element::createMap();
+    for (const auto& [name, count] : unserved) {
+        if (count > 0) {
+            answer->set(name, Element::create(count));
+        }
+    }
+    return answer;
+}
+
+}  // namespace
+
+ConstElementPtr usage(const Element& request) {
+    const std::vector<uint32_t> ids = subnetIds(request);
+    std::map<uint32_t, Leases> exact;
+    const bool from_database = asksDatabase(request);
+    if (from_database) {
+        exact = countLeases(ids);
+    }
+    ElementPtr by_id = Element::createMap();
+    const isc::util::MultiThreadingCriticalSection alone;  // samples are kept without a lock
+    for (const uint32_t id : ids) {
+        Leases leases;
+        if (from_database) {
+            leases = exact[id];
+        } else {
+            leases = {valueOf(id, "assigned-addresses"), valueOf(id, "declined-addresses")};
+        }
+        ElementPtr one = Element::createMap();
+        one->set("assigned", Element::create(leases.assigned));
+        one->set("declined", Element::create(leases.declined));
+        one->set("peak", Element::create(std::max(takePeak(id), leases.assigned)));
+        one->set("failures", Element::create(takeFailures(id)));
+        by_id->set(std::to_string(id), one);
+    }
+    ElementPtr answer = Element::createMap();
+    answer->set("subnets", by_id);
+    answer->set("unserved", takeUnserved());
+    return answer;
+}
+
+}  // namespace subnet_deleg

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Serving hosts: networks grow and shrink by blocks while Kea runs, reserved subnets are served (seed FIG. 6, [0101-109], [0117]).
+
+All state that matters is in the ledger and in Kea. A turn that fails half-way leaves both such that the next one goes on; what is
+remembered here is only how things moved lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, Final
+
+from kea_subnet_deleg.ledger.networks import Served
+from kea_subnet_deleg.policy.growth import NetworkTerms, Router
+from kea_subnet_deleg.roles.network import PACE, Network, NetworkStore, Surroundings
+from kea_subnet_deleg.roles.serving import Journal, Serving
+from kea_subnet_deleg.roles.subnets import ReservedTerms, Subnet, served_subnets
+from kea_subnet_deleg.roles.usage import Asks, Usage, Watched, subnet_id
+
+__all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Router"]
+
+PACE_RESERVED: Final = 5.0
+"""Seconds between two looks where there are only reserved subnets; what becomes of them the ledger tells at once."""
+
+
+class Addressing:
+    """The networks and reserved subnets of one server.
+
+    Parameters
+    ----------
+    own : container of int
+        Our server identifiers (host-order integers).
+    clock : callable
+        Monotonic seconds.
+    quarantine : int
+        Seconds for which a withdrawn block is held back.
+
+    Attributes
+    ----------
+    due : float
+        When `turn` is to be called next, at the latest.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[NetworkTerms],
+        reserved: ReservedTerms,
+        store: NetworkStore,
+        kea: Asks,
+        journal: Journal,
+        own: Container[int],
+        clock: Callable[[], float],
+        quarantine: int,
+    ) -> None:
+        self._terms: Mapping[str, NetworkTerms] = {network.name: network for network in terms}
+        self._reserved = reserved
+        self._store = store
+        self._own = own
+        self._clock = clock
+        self._usage = Usage(kea, clock)
+        self._serving = Serving(list(self._terms), kea, journal, clock)
+        surroundings = Surroundings(store, self._usage, self._serving, journal, clock, quarantine)
+        self._networks = {network.name: Network(network, surroundings) for network in terms}
+        self.due = clock()
+
+    def configured(self) -> Mapping[str, Any]:
+        """Return the request `serve` from the ledger alone, for when Kea has just been configured. Raises LedgerUnavailable."""
+        self._serving.forget()
+        return self._serving.request(self._subnets(self._served()))
+
+    def turn(self) -> tuple[int, ...]:
+        """Measure, decide, act; return the prefix lengths of which nothing is free, to be asked for upstream.
+
+        Kea has what was decided when this returns. Raises LedgerUnavailable, LedgerError, and what Kea's face raises when it does
+        not answer; then it is to be called again.
+        """
+        now = self._clock()
+        self.due = now + PACE
+        served = self._served()
+        subnets = self._subnets(served)
+        self._serving.serve(subnets)  # what other servers did meanwhile
+        watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
+        if watched or self._networks:
+            self._usage.read(watched)
+        if news := self._usage.news():
+            self._store.measured(news)
+            self._usage.told(news)
+        outcomes = {
+            name: network.look_after([block for block in served.local if block.network == name])
+            for name, network in self._networks.items()
+            if name not in self._serving.unknown
+        }
+        if any(outcome.changed for outcome in outcomes.values()):
+            self._serving.serve(self._subnets(self._served()))
+        pace = PACE if self._networks else PACE_RESERVED
+        self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
+        return tuple(
+            self._terms[name].prefix_length for name, outcome in outcomes.items() for _ in range(outcome.missing)
+        )
+
+    # ------------------------------------------------------------------------------------------------ what there is
+
+    def _served(self) -> Served:
+        return self._store.served(list(self._terms))
+
+    def _subnets(self, served: Served) -> list[Subnet]:
+        return served_subnets(self._terms, self._reserved, self._own, served)
+
+    def _watched(self, served: Served, told: Container[int]) -> list[Watched]:
+        """Return the subnets whose usage Kea knows, of those that it was told to serve."""
+        blocks = [
+            Watched(block.prefix, block.network, block.in_use, block.unusable)
+            for block in served.local
+            if block.state == "local" and block.network not in self._serving.unknown
+        ]
+        blocks += [Watched(block.prefix, None) for block in served.reserved if not block.ended]
+        return [
+            block for block in blocks if (key := subnet_id(block.prefix)) in told and key not in self._serving.refused
+        ]

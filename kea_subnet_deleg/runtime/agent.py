@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The agent: the thread on which a server obtains space for itself and its lessees, and its networks grow and shrink.
+
+It has a connection of its own, and never waits for another server: what those answer, the workers hand over, and a pipe wakes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
+from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable
+from kea_subnet_deleg.runtime.connection import Keeper
+from kea_subnet_deleg.runtime.journal import KeaJournal
+
+LONGEST_REST: Final = 5.0
+"""Seconds between two turns at most."""
+PAUSE_AFTER_FAILURE: Final = 1.0
+"""Seconds until the next turn after one that failed."""
+UPSTREAM_PATIENCE: Final = 1.0
+"""Seconds that a lessee's renewal may wait for our own; then it gets what is left."""
+SETTLED: Final = 0.05
+"""Seconds after an answer of an upstream in which others may come; then renewals that wait are answered."""
+MOST_ANSWERS: Final = 4096
+"""Messages from other servers that may wait; a flood of them is no use to anybody."""
+
+
+class Asking(Protocol):
+    """The requesting role."""
+
+    due: float
+    wanting: bool
+    refused: bool
+
+    def start(self) -> Sequence[Outbound]:
+        """Ask other servers what they think we hold."""
+
+    def want(self, lengths: Sequence[int]) -> None:
+        """Say which sizes are missing."""
+
+    def hurry(self) -> None:
+        """Look at the next turn for what is to be renewed."""
+
+    def take(self, packet: Inbound) -> Sequence[Outbound]:
+        """Hear what another server says to us as its client."""
+
+    def turn(self) -> Sequence[Outbound]:
+        """Do what time asks for."""
+
+
+class Growing(Protocol):
+    """The addressing role."""
+
+    due: float
+
+    def turn(self) -> tuple[int, ...]:
+        """Measure, grow and shrink; return the prefix lengths for which nothing is free."""
+
+
+class Answering(Protocol):
+    """The delegating role."""
+
+    def handle(self, packets: Sequence[Inbound]) -> Sequence[Outbound]:
+        """Answer clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What the agent does; None for what this server is not configured for."""
+
+    asking: Asking | None
+    growing: Growing | None
+    answering: Answering
+
+
+class Agent:
+    """One thread for the roles that act by themselves.
+
+    Parameters
+    ----------
+    prepare : callable
+        Called once the ledger is connected, before anything else is done with it, until it returns without an exception.
+    refresh : callable
+        Called after space was obtained: reads the directory anew, so that what was obtained can be given away.
+    """
+
+    def __init__(
+        self,
+        kea: Kea,
+        journal: KeaJournal,
+        ledger: Ledger,
+        keeper: Keeper,
+        roles: Roles,
+        shortages: Shortages,
+        prepare: Callable[[Ledger], None],
+        refresh: Callable[[Ledger], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._kea = kea
+        self._journal = journal
+        self._ledger = ledger
+        self._keeper = keeper
+        self._roles = roles
+        self._shortages = shortages
+        self._prepare = prepare
+        self._refresh = refresh
+        self._clock = clock
+        self._prepared = False
+        self._listening = False
+        self._missing: tuple[int, ...] = ()
+        self._obtained = False
+        self._look_again = True
+        self._rest_until = 0.0
+        self._answer_postponed_at = math.inf
+        self._answers: list[Inbound] = []
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # ------------------------------------------------------------------------------------- from other threads and roles
+
+    def give(self, packets: Sequence[Inbound]) -> None:
+        """Hand over messages that other servers sent to us as their client. From any thread."""
+        with self._lock:
+            self._answers += packets[: MOST_ANSWERS - len(self._answers)]
+        self.wake()
+
+    def wake(self) -> None:
+        """Have a turn now. From any thread."""
+        with contextlib.suppress(BlockingIOError, OSError):  # full: it wakes anyway; closed: it has ended
+            os.write(self._wake_write, b"\0")
+
+    def stop(self) -> None:
+        """End `run` after the turn at work. From any thread."""
+        self._stopping = True
+        self.wake()
+
+    def obtained(self) -> None:
+        """Note that there is new space: the requesting role says so."""
+        self._obtained = True
+
+    # ------------------------------------------------------------------------------------------------------ the thread
+
+    def run(self) -> None:
+        """Work until `stop`. No exception ends it: it is logged and counted."""
+        try:
+            while not self._stopping:
+                try:
+                    if self._keeper.ready():
+                        self._turn()
+                except LedgerUnavailable as error:
+                    self._listening = False
+                    if not self._stopping:
+                        self._keeper.lost(str(error))
+                except (LedgerError, KeaRefused, KeaUnavailable) as error:
+                    if not self._stopping:
+                        self._failed("SUBNET_DELEG_AGENT_FAILED", str(error))
+                except Exception:
+                    self._journal.count("exceptions")
+                    self._failed("SUBNET_DELEG_EXCEPTION", traceback.format_exc())
+                self._wait()
+        finally:
+            self._ledger.close()
+            # The write end stays: a worker may wake us once more, and must not write into what has the same number by then.
+            os.close(self._wake_read)
+
+    def _failed(self, identifier: str, text: str) -> None:
+        self._journal.error(identifier, text)
+        self._rest_until = self._clock() + PAUSE_AFTER_FAILURE
+
+    def _turn(self) -> None:
+        if self._clock() < self._rest_until:
+            return
+        asking = self._roles.asking
+        if not self._prepared:
+            self._prepare(self._ledger)
+            self._prepared = True
+            if asking is not None:
+                self._kea.send(asking.start())
+        if not self._listening:
+            self._ledger.listen()
+            self._listening = True
+            self._look_again = True
+        with self._lock:
+            answers, self._answers = self._answers, []
+        if asking is not None:
+            for packet in answers:
+                self._kea.send(asking.take(packet))
+        self._grow()
+        self._answer_kept()  # before asking: who is served now is missing nothing
+        if asking is not None:
+            self._see_to_postponed(asking, answered=bool(answers))
+            self._ask(asking)
+
+    def _grow(self) -> None:
+        growing = self._roles.growing
+        if growing is None:
+            return
+        news = bool(self._ledger.notified())
+        if self._look_again or self._obtained or news or growing.due <= self._clock():
+            self._missing = growing.turn()
+            self._look_again = False
+            self._shortages.own = bool(self._missing)
+
+    def _ask(self, asking: Asking) -> None:
+        asking.want(tuple(sorted(self._missing + self._shortages.lacking())))
+        if asking.due <= self._clock():
+            self._kea.send(asking.turn())
+        self._shortages.refused = asking.refused
+
+    def _answer_kept(self) -> None:
+        """Answer who asked while there was nothing, now that there is something (seed [0113])."""
+        if not self._obtained or self._shortages.own:
+            return
+        self._obtained = False
+        packets = self._shortages.kept()
+        if packets:
+            self._refresh(self._ledger)
+            self._kea.send(self._roles.answering.handle(packets))
+
+    def _see_to_postponed(self, asking: Asking, *, answered: bool) -> None:
+        """Have our own leases renewed for the renewals that wait, and answer these when upstreams have answered, or do not."""
+        now = self._clock()
+        if not self._shortages.has_postponed:
+            return
+        if math.isinf(self._answer_postponed_at):
+            self._answer_postponed_at = now + UPSTREAM_PATIENCE
+            asking.hurry()
+        elif answered:
+            self._answer_postponed_at = min(self._answer_postponed_at, now + SETTLED)
+        if now >= self._answer_postponed_at:
+            self._answer_postponed_at = math.inf
+            self._kea.send(self._roles.answering.handle(self._shortages.postponed()))
+
+    def _wait(self) -> None:
+        now = self._clock()
+        roles = (self._roles.asking, self._roles.growing)
+        due = min([now + LONGEST_REST, self._answer_postponed_at, *(role.due for role in roles if role is not None)])
+        rest = self._keeper.wait(max(0.0, max(due, self._rest_until) - now))
+        watched = [self._wake_read]
+        if self._ledger.connected and self._listening:
+            watched.append(self._ledger.fileno())
+        select.select(watched, [], [], rest)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)

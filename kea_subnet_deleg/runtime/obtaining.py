@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MPL-2.0
+"""From a server's settings to its agent: what it is configured to obtain, and which networks it looks after."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from kea_subnet_deleg.ledger import Ledger
+from kea_subnet_deleg.ledger.networks import Networks
+from kea_subnet_deleg.ledger.upstreams import Upstreams
+from kea_subnet_deleg.roles.addressing import Addressing, ReservedTerms
+from kea_subnet_deleg.roles.requesting import Requesting, RequestingTerms
+from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.runtime.agent import Agent, Answering, Roles
+from kea_subnet_deleg.runtime.bridge import Kea
+from kea_subnet_deleg.runtime.connection import Keeper
+from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.paths import Listening, Paths, is_local
+from kea_subnet_deleg.runtime.settings import Settings
+
+
+def serves_addresses(settings: Settings) -> bool:
+    """Whether this server may lease addresses of blocks of the ledger."""
+    return bool(settings.networks) or settings.serve_reserved != "none"
+
+
+@dataclass(slots=True)
+class Domain:
+    """What all roles of a server may want to know of its domain. `identity`: its client identifier; None until the ledger was asked."""
+
+    identity: bytes | None = None
+
+
+def make_agent(
+    kea: Kea,
+    settings: Settings,
+    journal: KeaJournal,
+    ledger: Ledger,
+    keeper: Keeper,
+    answering: Answering,
+    shortages: Shortages,
+    own: MutableMapping[int, int],
+    domain: Domain,
+    announce: Callable[[Ledger, int], None],
+    refresh: Callable[[Ledger], None],
+    name: str,
+) -> Agent:
+    """Return the agent of a server, to be run on a thread of its own. Parameters as in `Agent` and `Worker`."""
+    paths = Paths(lambda why: journal.warn("SUBNET_DELEG_UPSTREAM_UNREACHABLE", why))
+    upstreams = Upstreams(ledger)
+    agent: Agent
+
+    def obtained() -> None:
+        agent.obtained()
+
+    def prepare(ledger: Ledger) -> None:
+        domain.identity = upstreams.identity()
+        answer = kea.ask({"op": "addresses"})
+        paths.listening = tuple(
+            Listening(int(IPv4Address(place["address"])), place["interface"], place["index"])
+            for place in answer["addresses"]
+        )
+        for place in paths.listening:
+            if place.address not in own:
+                announce(ledger, place.address)
+                own[place.address] = place.index
+
+    asking = None
+    if settings.upstreams:
+        asking = Requesting(
+            RequestingTerms(
+                settings.upstreams,
+                settings.upstream_lease_time,
+                settings.offer_wait,
+                settings.quarantine_time,
+                settings.release_after,
+                settings.request_prefix_length,
+            ),
+            upstreams,
+            journal,
+            paths.to,
+            time.monotonic,
+            random.Random(),
+            name,
+            obtained,
+        )
+    growing = None
+    if serves_addresses(settings):
+        growing = _addressing(kea, settings, journal, Networks(ledger), own)
+    agent = Agent(
+        kea,
+        journal,
+        ledger,
+        keeper,
+        Roles(asking, growing, answering),
+        shortages,
+        prepare,
+        refresh,
+        time.monotonic,
+    )
+    return agent
+
+
+def served_at_once(kea: Kea, settings: Settings) -> str | None:
+    """Return the subnets that Kea has to serve from its first packet on, as the JSON of a `serve` request; None where there are none.
+
+    For when Kea is being configured, with a connection of its own. Raises LedgerError, LedgerUnavailable: then Kea goes on serving
+    what it served before, while None would have it withdraw all of that.
+    """
+    if not serves_addresses(settings):
+        return None
+    journal = KeaJournal(kea)
+    ledger = Ledger(settings.dsn, settings.statement_timeout)
+    try:
+        ledger.connect()
+        request: Any = _addressing(kea, settings, journal, Networks(ledger), _LocalAddresses()).configured()
+    finally:
+        ledger.close()
+    return json.dumps(request)
+
+
+def _addressing(
+    kea: Kea, settings: Settings, journal: KeaJournal, store: Networks, own: MutableMapping[int, int]
+) -> Addressing:
+    return Addressing(
+        settings.networks,
+        ReservedTerms(settings.kept_addresses, settings.serve_reserved),
+        store,
+        kea,
+        journal,
+        own,
+        time.monotonic,
+        settings.quarantine_time,
+    )
+
+
+class _LocalAddresses(dict[int, int]):
+    """The machine's own addresses, asked for one by one: what Kea listens on is not known while it is being configured."""
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and is_local(address)

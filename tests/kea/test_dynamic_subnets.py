@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Subnets that come and go in a running Kea: served at once, shut, withdrawn, put back; no lease beyond the block's; their figures."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.labs.process import Process
+from tests.client.codec import Code, Type, decode
+from tests.kea.asking import AskFailed, Asking, make_driver, subnet
+from tests.kea.conftest import MakeSite
+from tests.kea.ordinary import Host
+from tests.kea.site import Site
+from tests.kea.waiting import wait_until
+
+LIFETIME = 600  # seconds, of hosts' leases
+FIRST, SECOND = "10.0.1.0/28", "10.0.2.0/28"
+MULTI_THREADED = {"multi-threading": {"enable-multi-threading": True, "thread-pool-size": 3, "packet-queue-size": 64}}
+OTHERS_LEASES = """
+    insert into lease4 (address, valid_lifetime, expire, subnet_id, state, hostname)
+    select '10.0.1.0'::inet - '0.0.0.0' + n, 600, date_trunc('second', now()) + interval '600 s', '10.0.1.0'::inet - '0.0.0.0', n % 2, ''
+    from generate_series(8, 11) n
+"""
+LEASE_SCHEMA = "/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql"
+NOTHING = {"assigned": 0, "declined": 0, "peak": 0, "failures": 0}
+BRIEFLY = (0.4,)  # seconds of patience where no answer is expected
+
+
+def number(text: str) -> int:
+    return int(IPv4Network(text).network_address)
+
+
+def configuration(**more: Any) -> dict[str, Any]:
+    """Dhcp4 with a shared network that has no subnet, for the relay that the client is."""
+    return {
+        "subnet4": [],
+        "shared-networks": [{"name": "hosts", "relay": {"ip-addresses": ["198.51.100.100"]}}],
+        "valid-lifetime": LIFETIME,
+        "min-valid-lifetime": LIFETIME // 2,
+        "max-valid-lifetime": LIFETIME * 2,
+        "expired-leases-processing": {"reclaim-timer-wait-time": 1},
+        **more,
+    }
+
+
+class Driven:
+    """A site, and how its server is asked."""
+
+    def __init__(self, site: Site, directory: Path) -> None:
+        self.site, self._directory = site, directory
+
+    @property
+    def asking(self) -> Asking:
+        return Asking(self._directory, self.site.lab.process("s1").pid)
+
+    def host(self) -> Host:
+        return Host(self.site.endpoint, self.site.servers[0])
+
+    def statistics(self, name: str) -> dict[str, int]:
+        return {key: samples[0][0] for key, samples in self.site.command("statistic-get-all").items() if name in key}
+
+    def loaded(self) -> dict[str, Any]:
+        """What the server was started with."""
+        loaded: dict[str, Any] = json.loads(self.site.lab.servers["s1"].config.read_text())
+        return loaded
+
+    def configured(self) -> list[str]:
+        """The subnets in Kea's configuration, as `subnet`, then the network's name."""
+        dhcp4 = self.site.command("config-get")["Dhcp4"]
+        shared = [(one, network["name"]) for network in dhcp4["shared-networks"] for one in network["subnet4"]]
+        return sorted([f"{one['subnet']} {name}" for one, name in shared] + [one["subnet"] for one in dhcp4["subnet4"]])
+
+
+def make(make_site: MakeSite, directory: Path, **options: Any) -> Driven:
+    driver = make_driver(directory)
+    (driver / "configured.json").write_text("")  # nothing
+    kea = options.pop("kea", configuration())
+    parameters = {"python-path": str(driver), "serve-reserved": "none"}
+    return Driven(make_site("single", kea=kea, parameters=parameters, **options), driver)
+
+
+@pytest.fixture(scope="module", params=[{}, MULTI_THREADED], ids=["", "threads"])
+def prepared(
+    make_module_site: MakeSite, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Driven:
+    return make(make_module_site, tmp_path_factory.mktemp("driver"), kea=configuration(**request.param))
+
+
+@pytest.fixture
+def driven(prepared: Driven) -> Iterator[Driven]:
+    """The module's server, serving nothing, and in the end serving nothing again."""
+    prepared.asking.serve()
+    prepared.asking.usage()
+    yield prepared
+    prepared.asking.serve()
+    assert prepared.configured() == []
+    assert prepared.statistics("subnet[") == {}
+    assert prepared.site.counters()["exceptions"] == 0
+
+
+def renewal(host: Host, address: IPv4Address, *options: tuple[int, bytes]) -> bytes | None:
+    return host.ask(host.message(Type.REQUEST, *options, ciaddr=address), (1.0, 1.0))
+
+
+def granted(host: Host, answer: bytes | None) -> int:
+    """The lifetime in an ACK."""
+    assert answer is not None, f"no answer for {host.identity}"
+    message = decode(answer)
+    assert message.type is Type.ACK, message
+    return int.from_bytes(message.option(Code.LEASE_TIME) or b"", "big")
+
+
+def test_from_none_to_one(driven: Driven) -> None:
+    host = driven.host()
+    assert host.ask(host.message(Type.DISCOVER), BRIEFLY) is None
+    answer = driven.asking.serve(subnet(FIRST))
+    assert answer == {
+        "added": [number(FIRST)],
+        "opened": [],
+        "closed": [],
+        "withdrawn": [],
+        "failed": {},
+        "unknown-networks": [],
+    }
+    assert driven.configured() == [f"{FIRST} hosts"]
+    offer = host.ask(host.message(Type.DISCOVER))
+    assert offer is not None
+    assert decode(offer).option(3) == IPv4Address("10.0.1.1").packed  # routers
+    assert host.lease() in IPv4Network(FIRST)
+    assert driven.statistics(f"subnet[{number(FIRST)}].assigned") == {f"subnet[{number(FIRST)}].assigned-addresses": 1}
+
+
+def test_the_same_list_changes_nothing(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST), subnet(SECOND, remaining=1000))
+    log = driven.site.log()
+    answer = driven.asking.serve(subnet(SECOND, remaining=1000), subnet(FIRST))
+    assert not any(answer.values())
+    assert log.lines("DHCPSRV_CFGMGR") == []
+
+
+def test_another_definition_is_another_subnet(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST))
+    host = driven.host()
+    address = host.lease()
+    changed = subnet(FIRST, routers="10.0.1.14", pool="10.0.1.2-10.0.1.13")
+    answer = driven.asking.serve(changed)
+    assert (answer["added"], answer["withdrawn"]) == ([number(FIRST)], [])
+    renewed = renewal(host, address)
+    assert renewed is not None
+    assert decode(renewed).option(3) == IPv4Address("10.0.1.14").packed  # its lease is still there
+    assert driven.asking.usage(number(FIRST))["subnets"][str(number(FIRST))]["assigned"] == 1
+
+
+def test_closed_for_new_hosts_and_old_ones(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST))
+    host = driven.host()
+    address = host.lease()
+    answer = driven.asking.serve(subnet(FIRST, open=False), subnet(SECOND))
+    assert (answer["added"], answer["closed"]) == ([number(SECOND)], [number(FIRST)])
+    refused = renewal(host, address)
+    assert refused is not None
+    assert decode(refused).type is Type.NAK
+    assert driven.host().lease() in IPv4Network(SECOND)
+    assert host.lease() in IPv4Network(SECOND)
+    answer = driven.asking.serve(subnet(FIRST), subnet(SECOND, open=False))
+    assert (answer["opened"], answer["closed"]) == ([number(FIRST)], [number(SECOND)])
+    assert driven.host().lease() in IPv4Network(FIRST)
+
+
+def test_withdrawn_with_its_leases(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST))
+    hosts = [driven.host() for _ in range(5)]
+    addresses = [host.lease() for host in hosts]
+    hosts[0].ask(
+        hosts[0].message(
+            Type.DECLINE,
+            (Code.REQUESTED_ADDRESS, addresses[0].packed),
+            (Code.SERVER_IDENTIFIER, driven.site.servers[0].packed),
+        ),
+        BRIEFLY,
+    )
+    usage = driven.asking.usage(number(FIRST))["subnets"][str(number(FIRST))]
+    assert (usage["assigned"], usage["declined"]) == (5, 1)
+    before = driven.site.command("statistic-get", {"name": "declined-addresses"})["declined-addresses"][0][0]
+    assert driven.asking.serve()["withdrawn"] == [number(FIRST)]
+    after = driven.site.command("statistic-get", {"name": "declined-addresses"})["declined-addresses"][0][0]
+    assert (before, after) == (1, 0)
+    assert renewal(hosts[1], addresses[1]) is None or decode(renewal(hosts[1], addresses[1]) or b"").type is Type.NAK
+    driven.asking.serve(subnet(FIRST))
+    usage = driven.asking.usage(number(FIRST))["subnets"][str(number(FIRST))]
+    assert (usage["assigned"], usage["declined"]) == (0, 0)
+    assert {driven.host().lease() for _ in range(12)} >= set(addresses)  # a pool of 13, all of it unused
+
+
+def test_a_reserved_subnet_by_its_relay(driven: Driven) -> None:
+    relayed = subnet(FIRST, None, relay=["198.51.100.100"])
+    high = "203.0.113.0/28"
+    assert driven.asking.serve(relayed, subnet(high, None, relay=["192.0.2.1"]), networks=())["added"] == [
+        number(FIRST),
+        number(high),
+    ]
+    assert driven.configured() == [FIRST, high]
+    assert driven.host().lease() in IPv4Network(FIRST)
+
+
+def test_lifetimes_of_the_network_unless_given(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST, remaining=100_000))
+    host = driven.host()
+    address = host.lease()
+    assert granted(host, renewal(host, address)) == LIFETIME
+    assert granted(host, renewal(host, address, (Code.LEASE_TIME, bytes(3) + b"\1"))) == LIFETIME // 2
+    assert granted(host, renewal(host, address, (Code.LEASE_TIME, b"\1\0\0\0"))) == LIFETIME * 2
+    driven.asking.serve(subnet(FIRST, lifetime=77))
+    assert granted(host, renewal(host, address)) == 77
+    driven.asking.serve(subnet(FIRST, lifetime=77, remaining=60))
+    assert 60 - 5 <= granted(host, renewal(host, address)) <= 60 - 2
+    driven.asking.serve(subnet(FIRST))
+    assert granted(host, renewal(host, address)) == LIFETIME
+
+
+def test_no_lease_outlives_the_block(driven: Driven) -> None:
+    """Lowered and closed by Kea alone: nobody says anything after the first request."""
+    remaining = 8.0
+    asked = time.monotonic()
+    driven.asking.serve(subnet(FIRST, remaining=remaining))
+    log = driven.site.log()
+    host = driven.host()
+    address = host.lease()
+    lifetimes = []
+    while True:
+        answer = renewal(host, address, (Code.LEASE_TIME, b"\xff\xff\xff\xff"))
+        moment = time.monotonic()
+        if answer is None or decode(answer).type is Type.NAK:
+            break
+        lifetimes.append(granted(host, answer))
+        assert moment - asked + lifetimes[-1] <= remaining + 0.1
+        time.sleep(0.05)
+    assert remaining - 3.5 <= moment - asked <= remaining - 1.0
+    assert set(lifetimes) >= {1, 2, 3, 4, 5}
+    log.wait("SUBNET_DELEG_SUBNET_ENDS")
+    assert driven.asking.serve(subnet(FIRST, remaining=100_000))["opened"] == [number(FIRST)]
+    assert driven.host().lease() in IPv4Network(FIRST)
+
+
+def test_no_lease_outlives_the_block_by_a_class_either(make_site: MakeSite, tmp_path: Path) -> None:
+    """A lifetime of a class goes before that of the subnet, in Kea."""
+    long = {"name": "long", "test": "member('ALL')", "valid-lifetime": 86400}
+    driven = make(make_site, tmp_path, kea=configuration(**{"client-classes": [long]}))
+    driven.asking.serve(subnet(FIRST, remaining=4000), subnet(SECOND, None, relay=["192.0.2.1"]))
+    host = driven.host()
+    address = host.lease()
+    assert 3990 <= granted(host, renewal(host, address)) <= 4000
+    driven.asking.serve(subnet(FIRST))
+    assert granted(host, renewal(host, address)) == 86400
+
+
+def test_usage(driven: Driven) -> None:
+    driven.asking.serve(subnet(FIRST))
+    asked = str(number(FIRST))
+    assert driven.asking.usage(number(FIRST))["subnets"][asked] == NOTHING
+    hosts = [driven.host() for _ in range(13)]  # all of the pool
+    addresses = [host.lease() for host in hosts]
+    assert driven.asking.usage(number(FIRST))["subnets"][asked]["peak"] == 13
+    for host, address in zip(hosts[:9], addresses, strict=False):
+        host.release(address)
+    wait_until(
+        lambda: driven.statistics(f"subnet[{asked}].assigned-addresses") == {f"subnet[{asked}].assigned-addresses": 4}
+    )
+    usage = driven.asking.usage(number(FIRST))["subnets"][asked]
+    assert (usage["assigned"], usage["peak"]) == (4, 13)
+    usage = driven.asking.usage(number(FIRST))["subnets"][asked]
+    assert (usage["assigned"], usage["peak"], usage["failures"]) == (4, 4, 0)
+    for _ in range(9):
+        driven.host().lease()
+    refused = driven.host()
+    assert refused.ask(refused.message(Type.DISCOVER), BRIEFLY) is None
+    answer = driven.asking.usage(number(FIRST))
+    assert answer["subnets"][asked] == {"assigned": 13, "declined": 0, "peak": 13, "failures": 1}
+    assert driven.asking.usage(number(FIRST))["subnets"][asked]["failures"] == 0
+
+
+def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp_path: Path) -> None:
+    """Kea counts what it leased itself; the database knows of all."""
+    driven = make(make_site, tmp_path)
+    lab = driven.site.lab
+    lab.cluster.execute("postgres", "create database leases")
+    lab.cluster.execute("leases", f"\\i {LEASE_SCHEMA}")
+    shared = driven.loaded()
+    shared["Dhcp4"]["lease-database"] = {
+        "type": "postgresql",
+        "name": "leases",
+        "host": str(lab.cluster.directory),
+        "user": "postgres",
+        "password": "",
+    }
+    driven.asking.configured(json.dumps({"networks": ["hosts"], "subnets": [subnet(FIRST)]}))
+    driven.site.command("config-set", shared)
+    assert driven.asking.ask(op="addresses")["lease-database"] == "postgresql"
+    driven.host().lease()
+    lab.cluster.execute("leases", OTHERS_LEASES)
+    one = str(number(FIRST))
+    own = driven.asking.usage(number(FIRST))["subnets"][one]
+    assert (own["assigned"], own["declined"], own["peak"]) == (1, 0, 1)
+    exact = driven.asking.usage(number(FIRST), exact=True)["subnets"][one]
+    assert (exact["assigned"], exact["declined"], exact["peak"]) == (5, 2, 5)
+    driven.asking.serve(subnet(SECOND))
+    assert lab.cluster.execute("leases", "select count(*) from lease4").strip() == "0"
+    both = driven.asking.usage(number(FIRST), number(SECOND), exact=True)["subnets"]
+    assert [both[str(number(text))]["assigned"] for text in (FIRST, SECOND)] == [0, 0]
+    # Leases that are there already when a subnet comes are counted at once.
+    lab.cluster.execute("leases", OTHERS_LEASES)
+    driven.asking.serve(subnet(FIRST))
+    own = driven.asking.usage(number(FIRST))["subnets"][one]
+    assert (own["assigned"], own["declined"], own["peak"]) == (4, 2, 4)
+
+
+def test_unserved(driven: Driven) -> None:
+    driven.asking.serve(networks=("hosts", "nowhere"))
+    host = driven.host()
+    for _ in range(3):
+        assert host.ask(host.message(Type.DISCOVER), BRIEFLY) is None
+    assert driven.asking.usage()["unserved"] == {"hosts": 3}
+    assert driven.asking.usage()["unserved"] == {}
+    driven.asking.serve(subnet(FIRST))
+    address = host.lease()
+    assert driven.asking.usage()["unserved"] == {}
+    driven.asking.serve(subnet(FIRST, open=False))
+    renewal(host, address)
+    assert driven.asking.usage()["unserved"]["hosts"] >= 1
+
+
+def test_unknown_networks_and_other_failures(driven: Driven) -> None:
+    log = driven.site.log()
+    wrong = [
+        subnet(FIRST),
+        subnet("10.0.1.0/24"),  # the same id
+    ]
+    with pytest.raises(AskFailed, match="KeaRefused: subnet-id 167772416 occurs twice"):
+        driven.asking.serve(*wrong)
+    for _ in range(2):
+        answer = driven.asking.serve(
+            subnet(FIRST),
+            subnet("10.0.0.0/16"),
+            subnet("10.7.0.0/28", "elsewhere"),
+            subnet("10.8.0.0/28", pool="10.9.0.1-10.9.0.2"),
+            networks=("hosts", "elsewhere"),
+        )
+        failed = answer["failed"]
+        assert set(failed) == {str(number(text)) for text in ("10.0.1.0/28", "10.7.0.0/28", "10.8.0.0/28")}
+        assert "overlaps subnet 10.0.0.0/16" in failed[str(number(FIRST))]
+        assert "no shared network elsewhere" in failed[str(number("10.7.0.0/28"))]
+        assert answer["unknown-networks"] == ["elsewhere"]
+    assert len(log.lines("SUBNET_DELEG_SUBNET_FAILED")) == 3
+    assert len(log.lines("SUBNET_DELEG_NETWORK_UNKNOWN")) == 1
+    with pytest.raises(AskFailed, match="there is no operation"):
+        driven.asking.ask(op="dance")
+    with pytest.raises(AskFailed, match='no "op"'):
+        driven.asking.ask()
+
+
+def test_addresses(driven: Driven) -> None:
+    assert driven.asking.ask(op="addresses") == {
+        "addresses": [{"address": str(driven.site.servers[0]), "interface": "eth0", "index": 2}],
+        "lease-database": "memfile",
+    }
+
+
+def test_reload_and_restart(driven: Driven) -> None:
+    """A host that never stops renewing is never refused: the subnet is back before the first packet."""
+    wanted = [subnet(FIRST, remaining=3000), subnet(SECOND, open=False)]
+    served = {"networks": ["hosts"], "subnets": wanted}
+    driven.asking.serve(*wanted)
+    host = driven.host()
+    address = host.lease()
+    answers: list[Type] = []
+    ending = threading.Event()
+
+    def renew() -> None:
+        while not ending.is_set():
+            answer = host.ask(host.message(Type.REQUEST, ciaddr=address), (0.02,))
+            if answer is not None:
+                answers.append(decode(answer).type)
+
+    def renewed() -> None:
+        count = len(answers)
+        wait_until(lambda: len(answers) > count + 5)
+
+    with contextlib.ExitStack() as stack:
+        thread = threading.Thread(target=renew)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(ending.set)
+        driven.asking.configured(json.dumps(served))
+        for _ in range(3):
+            driven.site.command("config-reload")
+            renewed()
+        driven.site.command("config-test", driven.loaded())
+        renewed()
+        changed = copy.deepcopy(driven.loaded())
+        changed["Dhcp4"]["valid-lifetime"] = LIFETIME + 1
+        driven.site.command("config-set", changed)
+        renewed()
+        assert granted(host, renewal(again(host), address)) == LIFETIME + 1
+        driven.asking.configured(None)  # the ledger does not answer
+        driven.site.command("config-reload")
+        renewed()
+        if "libreload" in driven.site.command("list-commands"):
+            driven.site.command("libreload")
+            renewed()
+        driven.asking.configured(json.dumps(served))
+        driven.site.lab.stop("s1")
+        driven.site.lab.start("s1")
+        renewed()
+    assert set(answers) == {Type.ACK}
+    assert driven.configured() == [f"{FIRST} hosts", f"{SECOND} hosts"]
+    usage = driven.asking.usage(number(FIRST))["subnets"][str(number(FIRST))]
+    assert (usage["assigned"], usage["peak"]) == (1, 1)
+    driven.asking.configured("")
+    driven.site.command("config-reload")
+    assert driven.configured() == []
+    assert driven.asking.usage()["subnets"] == {}
+
+
+def again(like: Host) -> Host:
+    """The same host, with transactions of its own."""
+    other = Host(like.endpoint, like.server, like.identity)
+    other._xid ^= 0x5555
+    return other
+
+
+def test_an_operators_subnets_are_left_alone(make_site: MakeSite, tmp_path: Path) -> None:
+    """Not even where a configuration that was got from Kea, subnets of ours in it, is set again."""
+    own = {"id": 5, "subnet": "10.5.0.0/29", "pools": [{"pool": "10.5.0.2 - 10.5.0.3"}]}
+    network = {"name": "hosts", "relay": {"ip-addresses": ["198.51.100.100"]}, "subnet4": [own]}
+    driven = make(make_site, tmp_path, kea=configuration(**{"shared-networks": [network]}))
+    driven.asking.usage()
+    assert [driven.host().lease() in IPv4Network("10.5.0.0/29") for _ in range(2)] == [True, True]
+    answer = driven.asking.serve(subnet("10.5.0.0/24", first=20), subnet(FIRST))
+    assert (answer["added"], list(answer["failed"])) == ([number(FIRST)], [str(number("10.5.0.0/24"))])
+    assert driven.host().lease() in IPv4Network(FIRST)
+    got = driven.site.command("config-get")
+    got.pop("hash", None)
+    driven.asking.configured(json.dumps({"networks": ["hosts"], "subnets": [subnet(FIRST)]}))
+    driven.site.command("config-set", got)
+    assert driven.configured() == [f"{FIRST} hosts", "10.5.0.0/29 hosts"]
+    assert driven.asking.serve()["withdrawn"] == [number(FIRST)]
+    assert driven.configured() == ["10.5.0.0/29 hosts"]
+    # Its hosts are not served by us, nor by anyone: they are counted.
+    host = driven.host()
+    assert host.ask(host.message(Type.DISCOVER), BRIEFLY) is None
+    assert driven.asking.usage()["unserved"] == {"hosts": 1}
+
+
+def test_who_asks_while_the_hook_is_unloaded_is_told_so(driven: Driven) -> None:
+    """Neither waits for the other: the main thread, which ends the service, and a thread of it that asks the main thread."""
+    ending = threading.Event()
+    heard: list[str] = []
+
+    def ask() -> None:
+        while not ending.is_set():
+            try:
+                driven.asking.ask(op="addresses")
+            except AskFailed as error:
+                heard.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    log = driven.site.log()
+    for thread in threads:
+        thread.start()
+    slowest = 0.0
+    for _ in range(10):
+        begin = time.monotonic()
+        driven.site.command("config-reload")
+        slowest = max(slowest, time.monotonic() - begin)
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert slowest < 3.0
+    assert all("the hook is being unloaded" in text for text in heard)
+    assert log.lines("STOP_SLOW") == []
+
+
+def test_a_server_that_crashed_is_as_before(driven: Driven) -> None:
+    served = {"networks": ["hosts"], "subnets": [subnet(FIRST)]}
+    driven.asking.serve(subnet(FIRST))
+    host = driven.host()
+    address = host.lease()
+    driven.asking.configured(json.dumps(served))
+    driven.site.lab.kill("s1")
+    process: Process = driven.site.lab.start("s1")
+    assert process.alive
+    assert granted(host, renewal(host, address)) == LIFETIME
+    log = driven.site.log()
+    assert log.lines("DHCPSRV_LEASE_SANITY_FAIL") == []
+    driven.asking.configured("")

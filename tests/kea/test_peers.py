@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Servers of which each asks each other for space: nobody goes in circles, whatever is short (seed [0053])."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from ci.labs import Lab
+from tests.client.codec import Type
+from tests.kea.conftest import MakeLab
+from tests.kea.hosts import Addresses, Hosts
+from tests.kea.test_topologies import POOL, QUICK, rows
+from tests.kea.waiting import wait_until
+from tests.kea.wire import Said, Wire
+
+SERVERS = ("s1", "s2", "s3")
+SMALL = IPv4Network("10.64.0.0/26")
+LENGTH = 28  # of the blocks that networks grow by where there is little
+FITS = 4 * 13  # hosts that all of SMALL has addresses for
+SERVED = 15.0  # seconds for hosts while there is space
+SHORT = 10.0  # seconds for which it is counted what is asked
+LEAST_PAUSE = 3.0  # seconds from a first DISCOVER to the next (RFC 2131 4.1), from which on they become longer
+FREED = 45.0  # seconds until space that became free has gone where it is wanted
+WANTED, LISTED = f"request /{LENGTH}", "subnets c"  # how an option 220 begins that asks for space, or says what is held
+MOST_SAID = 60  # messages in that time altogether: renewals and listings are few
+
+
+class Lent(NamedTuple):
+    """A subnet that a server holds from another one."""
+
+    lessee: str
+    lessor: str
+    prefix: IPv4Network
+
+
+def lent(lab: Lab) -> list[Lent]:
+    """What the ledgers have as obtained from another server."""
+    names = {str(server.address): name for name, server in lab.servers.items()}
+    return [
+        Lent(lessee, names[lessor], IPv4Network(prefix))
+        for lessee in lab.ledgers
+        for lessor, prefix in rows(lab, lessee, "select host(server) as server, prefix from report.upstreams")
+    ]
+
+
+def circles(lab: Lab) -> list[str]:
+    """Where a subnet came, over others or directly, from who has it from its holder."""
+    found, every = [], lent(lab)
+    for first in every:
+        place: Lent | None = first
+        passed = {first.lessee}
+        while place is not None and place.lessor not in passed:
+            lessor = place.lessor
+            passed.add(lessor)
+            place = next((one for one in every if one.lessee == lessor and first.prefix.subnet_of(one.prefix)), None)
+        if place is not None:
+            found.append(f"{first} over {sorted(passed)}")
+    return found
+
+
+def leased_to_itself(lab: Lab) -> list[list[str]]:
+    query = "select prefix from deleg.blocks join deleg.lessees using (lessee) where identity = deleg.identity()"
+    return [prefix for ledger in lab.ledgers for prefix in rows(lab, ledger, query)]
+
+
+def check(lab: Lab) -> None:
+    assert circles(lab) == []
+    assert leased_to_itself(lab) == []
+    assert not [one for one in lent(lab) if one.lessee == "s1" and one.prefix.subnet_of(POOL)]
+    assert lab.violations() == []
+
+
+def together(lab: Lab, stack: ExitStack) -> dict[str, Hosts]:
+    """Hosts of each server."""
+    addresses = Addresses()
+    places = {server: [place for place in lab.hosts if place.server == server] for server in SERVERS}
+    return {
+        server: stack.enter_context(Hosts.relayed(places[server], addresses, first=1 + 1000 * number))
+        for number, server in enumerate(SERVERS)
+    }
+
+
+def test_all_grow_at_once_from_one_pool(make_lab: MakeLab) -> None:
+    lab = make_lab("peers", lease_time=QUICK)
+    with ExitStack() as stack:
+        crowds = together(lab, stack)
+        fresh = {server: hosts.begin(60) for server, hosts in crowds.items()}
+        for server, hosts in crowds.items():
+            hosts.served(fresh[server], SERVED)
+            assert all(lease.interface.network.subnet_of(POOL) for lease in hosts.leases)
+        check(lab)
+        time.sleep(QUICK / 2)  # their subnets are renewed
+        check(lab)
+        for hosts in crowds.values():
+            hosts.check()
+
+
+def test_where_there_is_too_little_they_ask_less_and_less_and_get_what_becomes_free(make_lab: MakeLab) -> None:
+    network = {"name": "hosts", "prefix-length": LENGTH, "hold-time": 1}
+    lab = make_lab("peers", pools=[SMALL], lease_time=QUICK, parameters={"networks": [network]})
+    with ExitStack() as stack:
+        crowds = together(lab, stack)
+        wire = stack.enter_context(Wire(lab))
+        fresh = {server: hosts.begin(FITS // 2) for server, hosts in crowds.items()}
+
+        def served() -> int:
+            return sum(len(hosts.present()) for hosts in crowds.values())
+
+        wait_until(lambda: served() == FITS, SERVED)
+        said = wire.count(SHORT)
+        assert served() == FITS
+        check(lab)
+        assert_modest(said)
+        # One server's hosts leave: what they had is for the others.
+        rich = max(SERVERS, key=lambda server: len(crowds[server].present()))
+        crowds[rich].leave()
+        for server in SERVERS:
+            if server != rich:
+                crowds[server].served(fresh[server], FREED)
+        check(lab)
+        for hosts in crowds.values():
+            hosts.check()
+
+
+def assert_modest(said: Counter[Said]) -> None:
+    """Who is short offers nothing, and asks each other one at the pace of RFC 2131 4.1 at most.
+
+    What is asked and answered about what is held already (RFC 6656 6) comes beside that.
+    """
+    assert not [one for one in said if one.type is Type.OFFER and not one.about.startswith(LISTED)], said
+    asked = Counter((one.source, one.destination) for one in said.elements() if one.about.startswith(WANTED))
+    assert asked, said
+    assert max(asked.values()) <= 1 + SHORT / LEAST_PAUSE, said
+    assert said.total() <= MOST_SAID, said

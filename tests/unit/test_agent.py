@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The agent's thread on a real PostgreSQL: its turns, what wakes it, and what it survives. Roles are stood in for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from kea_subnet_deleg.ledger import Ledger, LedgerUnavailable
+from kea_subnet_deleg.roles.packets import Inbound, Outbound
+from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.runtime.agent import UPSTREAM_PATIENCE, Agent, Roles
+from kea_subnet_deleg.runtime.connection import Keeper
+from kea_subnet_deleg.runtime.journal import KeaJournal
+from tests.client.codec import Allocation, Request, Type
+from tests.conftest import TIMEOUT, Database
+from tests.unit.fakes import FakeKea, inbound, message
+
+DISCOVER = inbound(message(Type.DISCOVER, Allocation((Request(24),))))
+SENT = Outbound(b"", 1, 2, 3, 67, b"")
+NEVER = float("inf")
+
+
+@dataclass
+class Asking:
+    """The requesting role: it keeps what it is told."""
+
+    due: float = NEVER
+    wanting: bool = False
+    refused: bool = False
+    started: int = 0
+    wants: list[tuple[int, ...]] = field(default_factory=list)
+    taken: list[Inbound] = field(default_factory=list)
+    turns: int = 0
+    hurried: int = 0
+    on_take: Callable[[], None] = lambda: None
+
+    def start(self) -> Sequence[Outbound]:
+        self.started += 1
+        return [SENT]
+
+    def want(self, lengths: Sequence[int]) -> None:
+        if not self.wants or self.wants[-1] != tuple(lengths):
+            self.wants.append(tuple(lengths))
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+    def take(self, packet: Inbound) -> Sequence[Outbound]:
+        self.taken.append(packet)
+        self.on_take()
+        return [SENT]
+
+    def turn(self) -> Sequence[Outbound]:
+        self.turns += 1
+        self.due = NEVER
+        return [SENT]
+
+
+@dataclass
+class Growing:
+    """The addressing role: it lacks what it is told to, and fails as often as it is told to."""
+
+    due: float = 0.0
+    missing: tuple[int, ...] = ()
+    failures: list[Exception] = field(default_factory=list)
+    turns: int = 0
+
+    def turn(self) -> tuple[int, ...]:
+        self.turns += 1
+        self.due = time.monotonic() + 60
+        if self.failures:
+            raise self.failures.pop()
+        return self.missing
+
+
+@dataclass
+class Answering:
+    """The delegating role."""
+
+    handled: list[Inbound] = field(default_factory=list)
+
+    def handle(self, packets: Sequence[Inbound]) -> Sequence[Outbound]:
+        self.handled += packets
+        return [SENT] * len(packets)
+
+
+@dataclass
+class Scene:
+    """An agent and what it is made of."""
+
+    database: Database
+    kea: FakeKea = field(default_factory=FakeKea)
+    asking: Asking = field(default_factory=Asking)
+    growing: Growing = field(default_factory=Growing)
+    answering: Answering = field(default_factory=Answering)
+    prepared: list[bool] = field(default_factory=list)
+    refreshed: list[bool] = field(default_factory=list)
+    dsn: str = ""
+
+    def __post_init__(self) -> None:
+        self.shortages = Shortages(time.monotonic, self.wake)
+        ledger = Ledger(self.dsn or self.database.dsn(), TIMEOUT)
+        journal = KeaJournal(self.kea)
+        self.agent = Agent(
+            self.kea,
+            journal,
+            ledger,
+            Keeper("agent", ledger, 0.5, journal, time.monotonic),
+            Roles(self.asking, self.growing, self.answering),
+            self.shortages,
+            lambda _: self.prepared.append(True),
+            lambda _: self.refreshed.append(True),
+            time.monotonic,
+        )
+
+    def wake(self) -> None:
+        self.agent.wake()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.agent.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.agent.stop()
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def scene(database: Database) -> Scene:
+    return Scene(database)
+
+
+def test_it_prepares_starts_and_grows_once_the_ledger_is_there(scene: Scene) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+    assert (scene.prepared, scene.asking.started, scene.kea.sent) == ([True], 1, [SENT])
+    assert scene.asking.wants == [()]
+
+
+def test_what_networks_and_clients_lack_is_wanted(scene: Scene) -> None:
+    scene.growing.missing = (24,)
+    with scene.running():
+        until(lambda: scene.asking.wants)
+        assert scene.shortages.own
+        scene.shortages.keep(b"one", DISCOVER, [22])  # wakes it
+        until(lambda: scene.asking.wants[-1] == (22, 24))
+    assert scene.answering.handled == []
+
+
+def test_what_was_obtained_serves_networks_first_and_then_who_asked(scene: Scene) -> None:
+    scene.growing.missing = (24,)
+    scene.asking.on_take = scene.agent.obtained
+    with scene.running():
+        until(lambda: scene.asking.wants)
+        scene.shortages.keep(b"one", DISCOVER, [22])
+        scene.agent.give([DISCOVER])  # as if it were an answer: not enough yet
+        until(lambda: scene.asking.taken)
+        assert scene.answering.handled == []
+        scene.growing.missing = ()
+        scene.agent.give([DISCOVER])
+        until(lambda: scene.answering.handled)
+    assert not scene.shortages.own
+    assert scene.refreshed == [True]
+    assert scene.answering.handled == [DISCOVER]
+    assert scene.asking.wants[-1] == ()
+
+
+def test_a_renewal_waits_for_our_own(scene: Scene) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        began = time.monotonic()
+        scene.shortages.postpone(DISCOVER)
+        until(lambda: scene.asking.hurried)
+        scene.agent.give([DISCOVER])
+        until(lambda: scene.answering.handled)
+    assert time.monotonic() - began < UPSTREAM_PATIENCE
+    assert (scene.asking.hurried, scene.answering.handled) == (1, [DISCOVER])
+    assert not scene.shortages.has_postponed
+
+
+def test_a_renewal_does_not_wait_for_ever(scene: Scene) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        began = time.monotonic()
+        scene.shortages.postpone(DISCOVER)
+        until(lambda: scene.answering.handled)
+        assert time.monotonic() - began >= UPSTREAM_PATIENCE
+        scene.shortages.postpone(DISCOVER)
+        until(lambda: len(scene.answering.handled) == 2)
+    assert scene.asking.hurried == 2
+
+
+def test_it_turns_when_a_role_is_due(scene: Scene) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        scene.asking.due = time.monotonic() + 0.2
+        scene.agent.wake()
+        until(lambda: scene.asking.turns)
+
+
+def test_news_in_the_ledger_wakes_it(scene: Scene, database: Database) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        before = scene.growing.turns
+        with psycopg.connect(database.dsn(), autocommit=True) as connection:
+            connection.execute("select pg_notify('kea_subnet_deleg', 'networks')")
+        until(lambda: scene.growing.turns > before, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("failure", "identifier"),
+    [
+        (ValueError("a defect"), "SUBNET_DELEG_EXCEPTION"),
+        (LedgerUnavailable("gone"), "SUBNET_DELEG_LEDGER_DOWN"),
+    ],
+)
+def test_a_failure_does_not_end_it(scene: Scene, failure: Exception, identifier: str) -> None:
+    scene.growing.failures = [failure]
+    with scene.running():
+        until(lambda: scene.kea.logged(identifier))
+        scene.growing.due = 0.0
+        until(lambda: scene.growing.turns >= 2)
+    assert not any(isinstance(thread, Exception) for thread in threading.enumerate())
+
+
+def test_the_ledger_is_lost_and_comes_back(scene: Scene, database: Database) -> None:
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        with psycopg.connect(database.dsn(), autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        scene.growing.due = 0.0
+        scene.agent.wake()
+        until(lambda: len(scene.kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) >= 2)
+        before = scene.growing.turns
+        until(lambda: scene.growing.turns > before or scene.growing.turns >= 2)
+        with psycopg.connect(database.dsn(), autocommit=True) as connection:  # it listens again
+            turns = scene.growing.turns
+            connection.execute("select pg_notify('kea_subnet_deleg', 'networks')")
+        until(lambda: scene.growing.turns > turns, 3.0)
+    assert scene.prepared == [True]
+
+
+def test_it_stops_while_there_is_no_ledger(database: Database, tmp_path: Path) -> None:
+    scene = Scene(database, dsn=f"host={tmp_path}")
+    with scene.running():
+        until(lambda: scene.kea.logged("SUBNET_DELEG_LEDGER_DOWN"))
+        scene.agent.give([DISCOVER])
+    assert scene.prepared == []
