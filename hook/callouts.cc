@@ -17,6 +17,7 @@
 // Kea, its parcel with it, and the destructor queues the copy. That catches exactly what would have been lost.
 #include <asiolink/io_address.h>
 #include <cc/command_interpreter.h>
+#include <dhcp/dhcp4.h>
 #include <dhcp/iface_mgr.h>
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/cfgmgr.h>
@@ -87,9 +88,16 @@ class Parcel {
 
 using ParcelPtr = std::shared_ptr<Parcel>;
 
+/// A NAK, which a server that refuses us may send without any option of ours. Kea itself heeds no replies.
+bool isNak(const uint8_t* message, size_t length) {
+    return length > 0 && message[0] == isc::dhcp::BOOTREPLY && messageType(message, length) == isc::dhcp::DHCPNAK;
+}
+
 bool isOurs(const Pkt4Ptr& query) {
+    const uint8_t* message = query->data_.data();
+    const size_t length = query->data_.size();
     // DHCPv4-over-DHCPv6 (RFC 7341) has no IPv4 address to answer to; subnets are not delegated over it.
-    return carriesSubnetAllocation(query->data_.data(), query->data_.size()) && !query->isDhcp4o6();
+    return (carriesSubnetAllocation(message, length) || isNak(message, length)) && !query->isDhcp4o6();
 }
 
 /// The address to answer from: the one that the packet was sent to if it is ours, else the first that Kea listens on,

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "compat/kea.h"
+#include "pools.h"
 
 namespace subnet_deleg {
 namespace {
@@ -38,13 +39,11 @@ ElementPtr listOf(const ElementPtr& one) {
 }
 
 /// The subnet as an operator would write it.
-ElementPtr asConfigured(uint32_t id, const Wanted& wanted) {
+ElementPtr asConfigured(const SrvConfig& config, uint32_t id, const Wanted& wanted) {
     ElementPtr subnet = Element::createMap();
     subnet->set("id", Element::create(static_cast<int64_t>(id)));
     subnet->set("subnet", isc::data::copy(wanted.definition->get("subnet")));
-    ElementPtr pool = Element::createMap();
-    pool->set("pool", isc::data::copy(wanted.definition->get("pool")));
-    subnet->set("pools", listOf(pool));
+    subnet->set("pools", poolsOf(config, wanted.definition->get("pool")->stringValue()));
     if (const auto routers = wanted.definition->get("routers")) {
         ElementPtr option = Element::createMap();
         option->set("name", Element::create(std::string("routers")));
@@ -127,7 +126,7 @@ Subnet4Ptr makeSubnet(SrvConfig& config, uint32_t id, const Wanted& wanted) {
     if (!wanted.network.empty() && !networkOf(config, wanted.network)) {
         isc_throw(isc::BadValue, "there is no shared network " << wanted.network << " in Kea's configuration");
     }
-    const Subnet4Ptr subnet = parse(config, asConfigured(id, wanted));
+    const Subnet4Ptr subnet = parse(config, asConfigured(config, id, wanted));
     for (const Subnet4Ptr& other : *config.getCfgSubnets4()->getAll()) {
         if (other->getID() == id) {
             isc_throw(isc::BadValue, "its id is that of subnet " << other->toText());

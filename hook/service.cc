@@ -32,8 +32,10 @@ constexpr int64_t DefaultQueueSize = 4096;
 // Seconds that Kea's shutdown or reload may be held up by our threads; a transaction under way needs milliseconds.
 constexpr double StopPatience = 5.0;
 
-// Seconds that a configuration may be held up by asking what is to be served.
+// Seconds that a configuration may be held up by asking what is to be served: when the process has just started, and
+// later, when what was served before is known, and hosts wait for Kea to go on.
 constexpr double ConfiguredPatience = 5.0;
+constexpr double ReloadPatience = 1.0;
 
 // All of this belongs to Kea's main thread.
 int64_t queue_size = DefaultQueueSize;
@@ -61,6 +63,10 @@ auto inPython(Action action) {
     return std::async(std::launch::async, action).get();
 }
 
+double patience() {
+    return ran ? ReloadPatience : ConfiguredPatience;
+}
+
 /// What Python answers to `deleg_python_configured`, as long as somebody waits for it.
 struct Served {
     std::mutex mutex;
@@ -85,7 +91,7 @@ bool askWhatIsServed(std::string& request) {
         const SignalsBlocked blocked;  // the thread inherits the mask
         std::thread([verdict, ticket] { verdict->set_value(deleg_python_configured(ticket)); }).detach();
     }
-    const bool came = answer.wait_for(std::chrono::duration<double>(ConfiguredPatience)) == std::future_status::ready;
+    const bool came = answer.wait_for(std::chrono::duration<double>(patience())) == std::future_status::ready;
     std::lock_guard<std::mutex> lock(served.mutex);
     ++served.ticket;
     request = std::move(served.request);
@@ -105,9 +111,7 @@ void takeOverSubnets() {
         if (askWhatIsServed(request)) {
             subnets().remember(request, asked);
         } else {
-            LOG_WARN(logger, SUBNET_DELEG_SUBNETS_REMEMBERED)
-                .arg(ConfiguredPatience)
-                .arg(subnets().desired().subnets.size());
+            LOG_WARN(logger, SUBNET_DELEG_SUBNETS_REMEMBERED).arg(patience()).arg(subnets().desired().subnets.size());
         }
     } catch (const std::exception& error) {
         LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());

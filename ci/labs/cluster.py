@@ -76,6 +76,11 @@ class Cluster:
         """End it as PostgreSQL's own tools do: fast (SIGINT), then immediate (SIGQUIT). Returns the signal that worked."""
         return process.end(signal.SIGINT, signal.SIGQUIT)
 
+    @staticmethod
+    def discard(process: Process) -> signal.Signals | None:
+        """End it where its files go, too: at once, without a last checkpoint, which may take ten seconds. As `stop`."""
+        return process.end(signal.SIGQUIT)
+
     @property
     def _data(self) -> str:
         return str(self.directory / "data")

@@ -377,7 +377,7 @@ class Lab:
         if name in self.servers:
             worked, expected = process.end(signal.SIGTERM), signal.SIGTERM
         else:
-            worked, expected = self.cluster.stop(process), signal.SIGINT
+            worked, expected = self.cluster.discard(process), signal.SIGQUIT
         if worked is None:
             return f"{name} of lab {self.name} had ended by itself, exit code {process.exit_code}"
         if worked != expected or process.exit_code:

@@ -63,6 +63,17 @@ auto prepareAllocators(Subnet& subnet, First) -> decltype(subnet.initAllocatorsA
 template <typename Subnet>
 void prepareAllocators(Subnet&, Otherwise) {}
 
+// A hook library of the configuration is a pair up to Kea 2.6, a structure since.
+
+template <typename Library>
+auto parametersOf(const Library& library, First) -> decltype(library.parameters_) {
+    return library.parameters_;
+}
+template <typename Library>
+auto parametersOf(const Library& library, Otherwise) -> decltype(library.second) {
+    return library.second;
+}
+
 // Pools have numbers, and statistics of their own, since Kea 2.4.
 
 template <typename Pool>

@@ -4,9 +4,17 @@
 from tests.kea.conftest import (
     _ledgers_in_order,
     _no_leftovers,
+    make_lab,
     make_module_site,
     make_site,
     pytest_runtest_makereport,
 )
 
-__all__ = ["_ledgers_in_order", "_no_leftovers", "make_module_site", "make_site", "pytest_runtest_makereport"]
+__all__ = [
+    "_ledgers_in_order",
+    "_no_leftovers",
+    "make_lab",
+    "make_module_site",
+    "make_site",
+    "pytest_runtest_makereport",
+]

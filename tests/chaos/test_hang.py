@@ -95,6 +95,6 @@ def test_what_waits_is_bounded(site: Site) -> None:
         serves(site.endpoint, site.servers[0])
         status = server.command("subnet-deleg-status")
         assert status["queue"] == {"length": QUEUE, "size": QUEUE}
-        # Those that the worker took before it had to wait, and those in the queue.
-        assert status["counters"]["received"] - queued < 3 * QUEUE
+        # Those that the two workers took before they had to wait, and those in the queue.
+        assert status["counters"]["received"] - queued <= 3 * QUEUE
     delegates(site)

@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
 from typing import Self
@@ -36,7 +36,8 @@ POOL = IPv4Network("10.200.0.0/14")
 class Upstream:
     """A server at an address of a namespace; with `broadcasts` it also hears what is sent to everyone. A context manager.
 
-    `lease_time`, `t1`, `t2` (seconds, None: the option is left out) and `nonce` are what it says in its OFFERs and ACKs.
+    `lease_time`, `t1`, `t2` (seconds, None: the option is left out) and `nonce` are what it says in its OFFERs and ACKs, `extra` are
+    further options of each answer; with `echoes` it echoes the client identifier (RFC 6842), which older servers do not.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Upstream:
         self.t1: int | None = None
         self.t2: int | None = None
         self.nonce: bytes | None = None
+        self.extra: tuple[tuple[int, bytes], ...] = ()
+        self.echoes = True
         self.heard: list[Query] = []
         self.violations: list[Violation] = []
         self.answers: dict[Kind, Answering] = {
@@ -97,22 +100,15 @@ class Upstream:
         """An OFFER of these in one Subnet-Information, with flag `s` where there is `more`."""
         return self.reply(query, Type.OFFER, subnets(*blocks, more=more))
 
-    def reply(
-        self,
-        query: Query,
-        kind: Type,
-        allocation: Allocation | None,
-        *,
-        extra: Sequence[tuple[int, bytes]] = (),
-    ) -> Message:
+    def reply(self, query: Query, kind: Type, allocation: Allocation | None) -> Message:
         """An answer to `query`, as RFC 2131 table 3 has it."""
         asked = query.message
         options: list[tuple[int, bytes]] = [(Code.SERVER_IDENTIFIER, self.address.packed)]
         if kind is not Type.NAK:
             options += self._times()
-        if (identifier := asked.option(Code.CLIENT_IDENTIFIER)) is not None:
+        if self.echoes and (identifier := asked.option(Code.CLIENT_IDENTIFIER)) is not None:
             options.append((Code.CLIENT_IDENTIFIER, identifier))
-        options += extra
+        options += self.extra
         if kind is Type.ACK and self.nonce is not None and asked.option(Code.FORCERENEW_NONCE_CAPABLE):
             given = Authentication(NONCE, next(self._replay), bytes((NONCE_VALUE,)) + self.nonce)
             options.append((Code.AUTHENTICATION, given.encode()))

@@ -78,12 +78,18 @@ def figures_of(lab: Lab) -> None:
 
 def with_parameters(site: Site, **parameters: object) -> None:
     """Have every server of a site load its configuration with these parameters of the hook, None to leave one out."""
-    for server in site.lab.servers.values():
-        configuration = json.loads(server.config.read_text())
-        hook = configuration["Dhcp4"]["hooks-libraries"][0]
-        given = {key.replace("_", "-"): value for key, value in parameters.items()}
-        merged = {**hook["parameters"], **given}
-        hook["parameters"] = {key: value for key, value in merged.items() if value is not None}
-        server.write(configuration)
-        server.command("config-reload")
-        server.wait(site.lab.process(server.name))
+    for server in site.lab.servers:
+        with_parameters_at(site.lab, server, **parameters)
+
+
+def with_parameters_at(lab: Lab, name: str, **parameters: object) -> None:
+    """As `with_parameters`, one server of a lab."""
+    server = lab.servers[name]
+    configuration = json.loads(server.config.read_text())
+    hook = configuration["Dhcp4"]["hooks-libraries"][0]
+    given = {key.replace("_", "-"): value for key, value in parameters.items()}
+    merged = {**hook["parameters"], **given}
+    hook["parameters"] = {key: value for key, value in merged.items() if value is not None}
+    server.write(configuration)
+    server.command("config-reload")
+    server.wait(lab.process(name))

@@ -65,7 +65,9 @@ def test_reloads_under_load(threaded: Site) -> None:
     assert site.lab.process("s1").alive
     wait_until(lambda: threads(pid) == thread_count)
     assert resident(pid) - memory < LEAK
-    assert connections(site) == 3  # the two workers' and the timers'; those of the generations before are closed
+    assert (
+        connections(site) == 4
+    )  # the two workers', the timers' and the agent's; those of generations before are closed
     assert unrecorded(site, load.acknowledged) == []
     assert site.counters()["exceptions"] == 0
     assert log.lines("EXCEPTION|STOP_SLOW|START_FAILED| FATAL ") == []

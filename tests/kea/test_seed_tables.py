@@ -26,9 +26,10 @@ from tests.client.endpoint import Endpoint
 from tests.client.rfc6656 import Client, Identity, Reply
 from tests.kea.conftest import MakeLab, MakeSite
 from tests.kea.hosts import Hosts
-from tests.kea.ledger import events, figures, figures_of
+from tests.kea.ledger import events, figures, figures_of, with_parameters_at
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
+from tests.kea.wire import Wire
 
 DAY = 86400  # seconds
 WEEK = 7 * DAY
@@ -175,17 +176,18 @@ def _printed(title: str, rows: list[Row]) -> list[Row]:
     return rows
 
 
-def fill(lab: Lab) -> None:
-    """Type in the subnets of Table 1 at server 110, and wait until it serves hosts with the one."""
+def fill(lab: Lab, server: str) -> None:
+    """Type in the subnets of Table 1 at server 110, then have it serve hosts, and wait until it does so with the one."""
     for name, prefix, lease in POOLS:
         lab.cli("pool", "add", str(prefix), "--name", name, "--lease-time", str(lease))
+    with_parameters_at(lab, server, networks=[SERVED_BY_110])
     wait_until(lambda: lab.sql("select prefix from deleg.blocks where state = 'local'").strip() == str(WXYZ))
 
 
 @pytest.fixture
 def server_110(make_site: MakeSite) -> Site:
-    site = make_site("single", pools=[], parameters={**PARAMETERS, "networks": [SERVED_BY_110]}, kea=KEA)
-    fill(site.lab)
+    site = make_site("single", pools=[], parameters=PARAMETERS, kea=KEA)
+    fill(site.lab, "s1")
     figures(site)
     return site
 
@@ -246,6 +248,20 @@ SECOND_OFFERED = [FIRST_ACCEPTED[0], *TABLE_3[1:]]
 SERVES = Row(ABC_LOW, "1 week", "1 week", "server 136")
 TABLE_4 = [SERVES, Row(QRS_LOW, "2 weeks", NA, NA)]
 TABLE_5 = [SERVES]
+# What servers 136 and 110 say to each other, the flag `s` of [0065] and the size of zero of [0067] and [0069] among it.
+ASKED = [
+    "DISCOVER request /25 h",
+    f"OFFER subnets s: {ABC_LOW} h",
+    f"REQUEST subnets s: {ABC_LOW} h",
+    f"ACK subnets: {ABC_LOW} h",
+    "DISCOVER request /? h",
+    f"OFFER subnets: {QRS_LOW} h",
+    f"REQUEST subnets: {QRS_LOW} h",
+    f"ACK subnets: {QRS_LOW} h",
+]
+RENEWED_ONE = [f"REQUEST subnets: {ABC_LOW} h (high 74, in use 51, unusable 0)", f"ACK subnets: {ABC_LOW} h"]  # [0079]
+REFUSED_OTHER = [f"REQUEST subnets: {QRS_LOW} h (high 0, in use 0, unusable 0)", f"NAK subnets: {QRS_LOW} h"]  # [0081]
+LISTING = ("request: what do I hold?", "subnets c")  # RFC 6656 6: what a server asks when it starts, and hears
 
 
 class Example:
@@ -255,6 +271,17 @@ class Example:
         self.lab = lab
         names = {lab.sql(IDENTITY, ledger=ledger).strip(): number for ledger, number in STATIONS.items()}
         self.book_110, self.book_136 = Book(lab, 110, "root", names), Book(lab, 136, "edge", names)
+        self.heard: list[str] = []
+
+    def said(self, wire: Wire) -> list[str]:
+        """What servers 110 and 136 have said to each other so far, in order; what was sent again, once."""
+        two = {self.lab.servers[name].address for name in ("root", "edge")}
+        self.heard += [
+            f"{one.type.name} {one.about}"
+            for one in wire.said()
+            if {one.source, one.destination} == two and not one.about.startswith(LISTING)
+        ]
+        return self.heard
 
     def usage(self, ledger: str) -> str:
         """In use, at most, unusable of A.B.C.0/25."""
@@ -287,12 +314,11 @@ def example(make_lab: MakeLab) -> Example:
         pools=[],
         parameters={**PARAMETERS, "release-after": WEEK, "offer-wait": 0.1},
         servers={
-            "root": {"networks": [SERVED_BY_110]},
             "edge": {"networks": [network_of_136], "upstreams": [{"address": "198.51.100.1"}]},
         },
         kea=KEA,
     )
-    fill(lab)
+    fill(lab, "root")
     return Example(lab)
 
 
@@ -300,10 +326,13 @@ def test_the_example_with_real_servers_on_both_sides(example: Example) -> None:
     lab, book_110, book_136 = example.lab, example.book_110, example.book_136
     assert book_110.table("Table 1. Subnets initially at DHCP server 110") == TABLE_1
     book_110.watch()
+    wire = Wire(lab)
     # That a host wants an address is why server 136 asks ([0105]); its network has 128 addresses.
-    with Hosts.relayed(lab.hosts) as hosts:
+    with wire, Hosts.relayed(lab.hosts) as hosts:
         hosts.arrive(74, 15.0)
         wait_until(lambda: len(book_110.watched()) >= 4)
+        wait_until(lambda: len(example.said(wire)) >= len(ASKED))
+        assert example.heard == ASKED
         states = book_110.watched()
         titles = (
             "Table 2. Subnets at DHCP server 110 after first request",
@@ -322,7 +351,8 @@ def test_the_example_with_real_servers_on_both_sides(example: Example) -> None:
         wait_until(lambda: example.usage("edge") == "51|74|0")
         assert len({lease.address for lease in hosts.leases if lease.address in ABC_LOW}) == 51
         example.time_to_renew(ABC_LOW)
-        wait_until(lambda: example.usage("root") == "51|74|0")
+        wait_until(lambda: example.said(wire)[len(ASKED) :] == RENEWED_ONE)
+        assert example.usage("root") == "51|74|0"
         assert example.renewal(ABC_LOW) == "renewed: more than half used"
         # Day 11: server 132 has what was left of Q.R.S.0, for somebody who asked it; so that is nearly gone, and half of it never used.
         taken = acquire_of(lab, "region", 24)
@@ -330,6 +360,7 @@ def test_the_example_with_real_servers_on_both_sides(example: Example) -> None:
         figures_of(lab)
         example.time_to_renew(QRS_LOW)
         wait_until(lambda: len(book_136.now()) == len(TABLE_5))
+        assert example.said(wire)[len(ASKED) + len(RENEWED_ONE) :] == REFUSED_OTHER
         title = "Table 5. Subnets at DHCP server 136 after responses to two renewal requests"
         assert book_136.table(title) == TABLE_5
         assert example.renewal(QRS_LOW) == "quarantined: nearly gone: never used"

@@ -49,11 +49,12 @@ class Wire:
 
     def count(self, seconds: float) -> Counter[Said]:
         """What is said within so many seconds from now."""
-        self._said()
+        self.said()
         time.sleep(seconds)
-        return self._said()
+        return self.said()
 
-    def _said(self) -> Counter[Said]:
+    def said(self) -> Counter[Said]:
+        """What was said since the last call, in its order."""
         found: Counter[Said] = Counter()
         while True:
             try:

@@ -162,6 +162,10 @@ def test_what_networks_and_clients_lack_is_wanted(scene: Scene) -> None:
         assert scene.shortages.own
         scene.shortages.keep(b"one", DISCOVER, [22])  # wakes it
         until(lambda: scene.asking.wants[-1] == (22, 24))
+        assert not scene.shortages.refused
+        scene.asking.refused = True
+        scene.agent.wake()
+        until(lambda: scene.shortages.refused)
     assert scene.answering.handled == []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome, Selector
+from kea_subnet_deleg.ledger.upstreams import Upstreams
 from kea_subnet_deleg.policy import Limits, Policy
 from kea_subnet_deleg.roles.admission import Admission
 from kea_subnet_deleg.roles.authentication import AuthenticationKey
@@ -388,6 +389,25 @@ def test_a_listing_of_100_blocks_in_pages(server: Server) -> None:
 def test_a_listing_of_nothing_is_silence(server: Server) -> None:
     assert server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)))) == []
     assert server.count() == {"silent": 1}
+
+
+def test_what_upstreams_give_as_it_is_needed_is_not_scarce(database: Database) -> None:
+    server = Server(database, policy="proportional")
+    Upstreams(server.ledger).acknowledged(
+        0, int(FOREIGN), LEASE, 3600, 6300, [(IPv4Network("10.0.0.0/24"), False)], None
+    )
+    server.views.read(server.ledger)
+    (block,) = server.lease(24)
+    server.views.read(server.ledger)
+
+    def renewed(xid: int) -> Block:
+        (ack,) = server.hear(message(Type.REQUEST, information(block.using(20, 10)), xid=xid))
+        assert ack.type is Type.ACK
+        return ack.allocation.blocks[0]
+
+    assert not renewed(2).deprecate  # though nothing is free
+    server.shortages.refused = True
+    assert renewed(3).deprecate
 
 
 def test_deprecated_in_renewal_and_listing(server: Server) -> None:

@@ -116,8 +116,14 @@ def test_nobody_can_be_reached(scene: Scene) -> None:
     assert scene.want(24) == []
     assert scene.store.claims == {}
     assert len(scene.logged("NOTHING_OBTAINED")) == 1
+    assert scene.role.refused
     scene.unreachable = set()
-    assert to(scene.at(4.0)) == [A]
+    sent = scene.at(4.0)
+    assert to(sent) == [A]
+    assert scene.role.refused
+    ((_, said),) = scene.hear(offer(sent[0][1], A, "10.0.1.0/24"))
+    scene.hear(ack(said, A))
+    assert not scene.role.refused
 
 
 # ----------------------------------------------------------------------------------------------------------- the claim

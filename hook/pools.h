@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MPL-2.0
+// The pools of a subnet that we add: one, or two where a partner serves half of the hosts.
+#ifndef SUBNET_DELEG_POOLS_H
+#define SUBNET_DELEG_POOLS_H
+
+#include <cc/data.h>
+#include <dhcpsrv/srv_config.h>
+
+namespace subnet_deleg {
+
+/// The list `pools` of a subnet whose hosts may have the addresses of `range` ("10.0.1.2-10.0.1.254").
+///
+/// Where libdhcp_ha.so of this configuration balances load, each server of the pair gets a half of them, by the class
+/// that Kea puts a server's hosts in: both allocate at the same moment, and would give the same address to two hosts.
+isc::data::ElementPtr poolsOf(const isc::dhcp::SrvConfig& config, const std::string& range);
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_POOLS_H
