@@ -1224,6 +1224,13 @@ begin
        and state = 'local' and expires <> v_now.expires;
     if p_deprecated and not v_was.closing then
         perform deleg._close(p_space, p_prefix, 'upstream asks it back');
+        -- Who holds some of it hears of that now, and not at its next renewal; but not who is renewing or releasing this moment.
+        insert into deleg.takebacks (space, prefix, reason)
+        select held.space, held.prefix, 'upstream asks it back' from deleg.blocks held
+         where held.space = p_space and held.prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+           and held.state in ('leased', 'reserved')
+         order by held.prefix for share of held skip locked
+        on conflict (space, prefix) do nothing;
     elsif v_was.closing and not (p_deprecated or v_was.removing or v_releasing) then
         perform deleg._open(p_space, p_prefix);
     end if;
