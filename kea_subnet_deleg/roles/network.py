@@ -297,7 +297,9 @@ class Network:
         for prefix in sorted(self._present - present):
             lease = self._leases.get(prefix)
             ended = lease is not None and lease.end - now <= _SAME_END
-            self._tell_withdrawn(prefix, "its lease ended" if ended else "it was taken back, or another server withdrew it")
+            self._tell_withdrawn(
+                prefix, "its lease ended" if ended else "it was taken back, or another server withdrew it"
+            )
         self._present = present
 
     def _tell_withdrawn(self, prefix: IPv4Network, reason: str) -> None:
