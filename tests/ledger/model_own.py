@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from kea_subnet_deleg.ledger import Due, Kept, Leased, Measured, Phase
-from tests.ledger.model import HELD, Held, Model, Origin, Pool
+from tests.ledger.model import HELD, Held, Model, Origin, Pool, Takeback
 
 FOR_EVER = 0xFFFFFFFF
 
@@ -49,6 +49,8 @@ class Domain(Model):
         origin.server, origin.rebind, origin.tries, origin.giving_back = server, rebind, 0, crossed
         origin.due = due and not crossed
         if deprecated:
+            for held_block in () if origin.closing else self.within(block, *HELD):
+                self.takebacks.setdefault(held_block, Takeback())  # its holder is to hear of it now
             origin.closing = True
         elif origin.closing and not origin.removing and not crossed:
             origin.closing = False

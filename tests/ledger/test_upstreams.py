@@ -220,6 +220,9 @@ def test_what_upstream_asks_back_is_not_leased_on(database: Database) -> None:
     obtain(ledger, deprecated=True)
     assert one(ledger, Client.number(2).offer(1, 28)).result is Result.EXHAUSTED
     assert [block.closing for block in Networks(ledger).served(["hosts"]).local] == [True]
+    assert database.sql("select prefix::text, reason from deleg.takebacks order by prefix") == [
+        (block, "upstream asks it back") for block in blocks
+    ]
     renewal = one(ledger, CLIENT.renew(blocks[0]))
     assert [block.deprecate for block in renewal.blocks] == [True]
     database.sql("select deleg.lease_deprecate('default', %s)", IPv4Network(blocks[1]))
