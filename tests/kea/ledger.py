@@ -18,12 +18,13 @@ from tests.kea.waiting import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A row of deleg.events: its kind, the reason, and the numbers of the decision."""
+    """A row of deleg.events: its kind, the reason, the numbers of the decision, and when (seconds since 1970)."""
 
     kind: str
     reason: str
     detail: Any
     prefix: str | None
+    at: float
 
 
 def identity_of(who: Client | Identity) -> str:
@@ -53,7 +54,7 @@ def state(site: Site, network: IPv4Network, space: str = "default") -> str:
 def events(site: Site, who: Client | Identity, *kinds: str) -> list[Event]:
     """The events of a client in order, of some kinds or all."""
     rows = site.lab.sql(
-        "select json_build_array(e.kind, e.reason, e.detail, e.prefix) from deleg.events e left join deleg.lessees l using (lessee) "  # noqa: S608
+        "select json_build_array(e.kind, e.reason, e.detail, e.prefix, extract(epoch from e.at)) from deleg.events e left join deleg.lessees l using (lessee) "  # noqa: S608
         f"where coalesce(e.identity, l.identity) = '\\x{identity_of(who)}' order by seq"
     )
     found = [Event(*json.loads(line)) for line in rows.splitlines()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 from ipaddress import IPv4Network
 
 import pytest
@@ -152,16 +151,15 @@ def test_it_is_repeated_ever_more_slowly_and_then_given_up(site: Site) -> None:
     client = capable(site)
     ack = holding(client, 25)
     ask_back(site, ack.networks[0])
-    times = []
     for attempt in range(ATTEMPTS):
         assert told(client, SOON + DELAY * 2**attempt).networks == ack.networks
-        times.append(time.monotonic())
-    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert waits[0] >= DELAY * 0.9
-    assert waits[1] >= DELAY * 2 * 0.9
     wait_until(lambda: pending(site, ack.networks[0]) == 0, DELAY * 4 + SOON)
     assert client.forcerenew(0.2) is None
-    noted = [event.reason for event in events(site, client, "takeback")]
+    told_so = events(site, client, "takeback")
+    # By the ledger's clock: on a busy machine one may be long on its way, and the next one not.
+    waits = [later.at - earlier.at for earlier, later in itertools.pairwise(told_so)]
+    assert all(wait >= DELAY * 2**attempt * 0.9 for attempt, wait in enumerate(waits))
+    noted = [event.reason for event in told_so]
     assert noted == ["operator asked it back"] * ATTEMPTS + ["given up: no renewal came"]
     assert state(site, ack.networks[0]) == "leased"  # to the end of its lease, and asked for at each renewal
     assert answered(client, ack).blocks[0].deprecate
