@@ -374,10 +374,10 @@ class Lab:
 
     def _end(self, name: str, process: Process) -> str:
         """End a process in good order; return what was not in order about it, or nothing."""
-        if name in self.servers:
-            worked, expected = process.end(signal.SIGTERM), signal.SIGTERM
-        else:
+        if name == CLUSTER:
             worked, expected = self.cluster.discard(process), signal.SIGQUIT
+        else:
+            worked, expected = process.end(signal.SIGTERM), signal.SIGTERM
         if worked is None:
             return f"{name} of lab {self.name} had ended by itself, exit code {process.exit_code}"
         if worked != expected or process.exit_code:
