@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What a server is to others: now, who delegates to them (seed FIG. 7 and 9B).
+"""What a server does: delegating (answers clients), requesting (asks other servers), addressing (serves hosts), usage (counts them).
 
-A role gets its ledger, policy and clock handed to it and never looks them up, so that each runs in a test without Kea.
+A role is handed its ledger, its clock and its Kea, and never looks them up. Where to begin reading: delegating.py, requesting.py,
+addressing.py; the files beside them are their parts.
 """
