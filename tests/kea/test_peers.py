@@ -27,11 +27,11 @@ CROWD = 15  # hosts of each server: two blocks do, so that there is enough for t
 NETWORK = {"name": "hosts", "prefix-length": LENGTH, "hold-time": 1, "low-water": 0.4}
 SERVED = 15.0  # seconds for hosts while there is space
 SETTLED = 3.0  # seconds until who took more than needed has given it back
-SHORT = 8.0  # seconds for which it is counted what is asked
+SHORT = 20.0  # seconds for which it is counted what is asked: the third retransmission waits for 17
 LEAST_PAUSE = 3.0  # seconds from a first DISCOVER to the next (RFC 2131 4.1), from which on they become longer
 FREED = 45.0  # seconds until space that became free has gone where it is wanted
 WANTED, LISTED = f"request /{LENGTH}", "subnets c"  # how an option 220 begins that asks for space, or says what is held
-MOST_SAID = 60  # messages in that time altogether: renewals and listings are few
+MOST_SAID = 150  # messages in that time altogether: renewals and listings are few
 
 
 class Lent(NamedTuple):
