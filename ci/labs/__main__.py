@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"ci/lab: {problem}", file=sys.stderr)
         else:
             print(f"ci/lab: there is no lab {options.name!r}", file=sys.stderr)
-    except LabError as error:
+    except RuntimeError as error:
         print(f"ci/lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -90,6 +90,9 @@ class Server:
             "KEA_DHCP_DATA_DIR",
         )
         environment = {**dict.fromkeys(places, own), "KEA_HOOKS_PATH": str(hooks)}
+        # Of one that was killed; where nobody has waited for it yet, Kea would think that it still runs.
+        for left in self.directory.glob("*.pid"):
+            left.unlink()
         return start([*network.inside(self.netns), PROGRAM, "-c", str(self.config)], self.console, environment)
 
     def wait(self, process: Process, seconds: float = READY) -> None:

@@ -68,6 +68,21 @@ def acquired(place: dict[str, Any]) -> str:
         return str(Client(endpoint, Identity.fresh(), servers).acquire(24).blocks[0].network)
 
 
+def test_a_server_is_killed_and_started_again(names: list[str]) -> None:
+    name = ("--name", names[0])
+    (server,) = json.loads(lab("up", "single", *name).stdout)["servers"]
+    assert lab("kill", "s1", *name).returncode == 0
+    with pytest.raises(OSError, match="Connection refused"):
+        status(server)
+    assert "does not run" in lab("stop", "s1", *name).stderr
+    assert lab("start", "s1", *name).returncode == 0
+    assert status(server)["service"]["ledger-connected"]
+    assert lab("stop", "s1", *name).returncode == 0
+    assert "there is no server 's2'; there are s1" in lab("start", "s2", *name).stderr
+    assert lab("down", *name).returncode == 0
+    assert remains(names[0]) == []
+
+
 def test_two_labs_stand_side_by_side_and_down_ends_one(names: list[str]) -> None:
     one = lab("up", "single", "--name", names[0], "--pool", "10.1.0.0/16", "10.2.0.0/16")
     two = lab("up", "shared", "--name", names[1], "--policy", "proportional", "--parameters", '{"lease-time": 3600}')
