@@ -28,7 +28,8 @@ LONGEST_REST: Final = 5.0
 PAUSE_AFTER_FAILURE: Final = 1.0
 """Seconds until the next turn after one that failed."""
 UPSTREAM_PATIENCE: Final = 1.0
-"""Seconds that a lessee's renewal may wait for our own; then it gets what is left."""
+"""Seconds that a lessee's renewal may wait for our own; then it gets what is left. And those that networks lack space until lessees are
+asked for some."""
 SETTLED: Final = 0.05
 """Seconds after an answer of an upstream in which others may come; then renewals that wait are answered."""
 MOST_ANSWERS: Final = 4096
@@ -92,6 +93,8 @@ class Agent:
         Called once the ledger is connected, before anything else is done with it, until it returns without an exception.
     refresh : callable
         Called after space was obtained: reads the directory anew, so that what was obtained can be given away.
+    lacks : callable
+        Called with the prefix lengths that networks have been lacking for a while, again and again as long as they do.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Agent:
         prepare: Callable[[Ledger], None],
         refresh: Callable[[Ledger], None],
         clock: Callable[[], float],
+        lacks: Callable[[tuple[int, ...]], None] = lambda _: None,
     ) -> None:
         self._kea = kea
         self._journal = journal
@@ -115,6 +119,8 @@ class Agent:
         self._prepare = prepare
         self._refresh = refresh
         self._clock = clock
+        self._lacks = lacks
+        self._missing_since = math.inf
         self._prepared = False
         self._listening = False
         self._missing: tuple[int, ...] = ()
@@ -211,6 +217,14 @@ class Agent:
             self._missing = growing.turn()
             self._look_again = False
             self._shortages.own = bool(self._missing)
+            self._note_lack()
+
+    def _note_lack(self) -> None:
+        """Have little used space asked back where networks lack some, and upstreams do not help at once (seed [0105])."""
+        now = self._clock()
+        self._missing_since = min(self._missing_since, now) if self._missing else math.inf
+        if now - self._missing_since >= UPSTREAM_PATIENCE:
+            self._lacks(self._missing)
 
     def _ask(self, asking: Asking) -> None:
         asking.want(tuple(sorted(self._missing + self._shortages.lacking())))

@@ -49,6 +49,7 @@ def make_agent(
     domain: Domain,
     announce: Callable[[Ledger, int], None],
     refresh: Callable[[Ledger], None],
+    lacks: Callable[[tuple[int, ...]], None],
     name: str,
 ) -> Agent:
     """Return the agent of a server, to be run on a thread of its own. Parameters as in `Agent` and `Worker`."""
@@ -103,6 +104,7 @@ def make_agent(
         prepare,
         refresh,
         time.monotonic,
+        lacks,
     )
     return agent
 

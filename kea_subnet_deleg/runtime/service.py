@@ -15,6 +15,7 @@ from typing import Final
 
 from kea_subnet_deleg import __version__
 from kea_subnet_deleg.ledger import Directory, Ledger
+from kea_subnet_deleg.ledger.directory import DEFAULT_SPACE
 from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.policy import Limits, Thresholds
 from kea_subnet_deleg.roles.admission import RateLimit
@@ -106,6 +107,7 @@ class _Service:
             self._domain,
             self._announce,
             self._views.read,
+            self._lacks,
             self._name,
         )
         workers = [
@@ -154,6 +156,12 @@ class _Service:
         if ended:
             self._journal.info("SUBNET_DELEG_STOPPED", "")
         return ended
+
+    def _lacks(self, lengths: tuple[int, ...]) -> None:
+        """Note that our own networks lack blocks of these lengths: a shortage like a lessee's."""
+        pools = tuple(pool.number for pool in self._views.directory.pools_for(DEFAULT_SPACE, None))
+        if pools:
+            self._shortages.note(DEFAULT_SPACE, pools, sum(1 << 32 - length for length in lengths))
 
     def _wake_agent(self) -> None:
         self._agent.wake()

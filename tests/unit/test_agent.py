@@ -103,6 +103,7 @@ class Scene:
     answering: Answering = field(default_factory=Answering)
     prepared: list[bool] = field(default_factory=list)
     refreshed: list[bool] = field(default_factory=list)
+    lacked: list[tuple[int, ...]] = field(default_factory=list)
     dsn: str = ""
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Scene:
             lambda _: self.prepared.append(True),
             lambda _: self.refreshed.append(True),
             time.monotonic,
+            self.lacked.append,
         )
 
     def wake(self) -> None:
@@ -210,6 +212,18 @@ def test_a_renewal_does_not_wait_for_ever(scene: Scene) -> None:
         scene.shortages.postpone(DISCOVER)
         until(lambda: len(scene.answering.handled) == 2)
     assert scene.asking.hurried == 2
+
+
+def test_what_networks_lack_for_a_while_is_told(scene: Scene) -> None:
+    scene.growing.missing = (24, 24)
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        assert scene.lacked == []  # an upstream may help at once
+        time.sleep(UPSTREAM_PATIENCE)
+        scene.growing.due = 0.0
+        scene.agent.wake()
+        until(lambda: scene.lacked)
+    assert scene.lacked[0] == (24, 24)
 
 
 def test_it_turns_when_a_role_is_due(scene: Scene) -> None:
