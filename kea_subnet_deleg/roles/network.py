@@ -22,7 +22,7 @@ from kea_subnet_deleg.policy.growth import (
     is_ending,
     plan,
 )
-from kea_subnet_deleg.roles.serving import Journal, Serving
+from kea_subnet_deleg.roles.serving import SAME_END, Journal, Serving
 from kea_subnet_deleg.roles.usage import Usage, subnet_id
 
 PACE: Final = 1.0
@@ -46,8 +46,6 @@ SMALLEST: Final = 29
 """How much smaller a block may be, and the longest prefix length of one."""
 SHORTEST: Final = 5
 """Seconds that the lease of a block must last to be worth taking."""
-_SAME_END: Final = 2.0
-"""Seconds that the end of a lease may seem to move by, without a renewal: the ledger counts whole ones."""
 
 
 class NetworkStore(Protocol):
@@ -221,7 +219,7 @@ class Network:
     def _shortest(self, now: float) -> int:
         """Return for how long a further block's lease must last: longer than those that are to be replaced."""
         left = [lease.end - now for lease in self._leases.values() if is_ending(lease.end - now, lease.term)]
-        return max(SHORTEST, math.ceil(max(left, default=0.0) + _SAME_END))
+        return max(SHORTEST, math.ceil(max(left, default=0.0) + SAME_END))
 
     def _pace(self, blocks: Sequence[Block], level: Filled, now: float, *, raced: bool) -> float:
         """Return in how many seconds to look again."""
@@ -275,7 +273,7 @@ class Network:
         for block in local:
             if block.remaining is not None:
                 lease = self._leases.get(block.prefix)
-                if lease is None or abs(lease.end - now - block.remaining) > _SAME_END:
+                if lease is None or abs(lease.end - now - block.remaining) > SAME_END:
                     lease = _Lease(now + block.remaining, block.remaining)
                 leases[block.prefix] = lease
         self._leases = leases
@@ -296,7 +294,7 @@ class Network:
         present = frozenset(block.prefix for block in local)
         for prefix in sorted(self._present - present):
             lease = self._leases.get(prefix)
-            ended = lease is not None and lease.end - now <= _SAME_END
+            ended = lease is not None and lease.end - now <= SAME_END
             self._tell_withdrawn(
                 prefix, "its lease ended" if ended else "it was taken back, or another server withdrew it"
             )

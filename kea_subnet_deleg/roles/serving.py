@@ -13,7 +13,7 @@ REFRESH: Final = 30.0
 """Seconds after which Kea is told everything again, also if nothing changed."""
 RETRY: Final = 5.0
 """The same while Kea refuses a subnet or does not know a network."""
-_SAME_END: Final = 2.0
+SAME_END: Final = 2.0
 """Seconds that the end of a lease may seem to move by, without a renewal: the ledger counts whole ones."""
 
 
@@ -91,7 +91,7 @@ class Serving:
             if end is None or before is None:
                 if end is not before:
                     return True
-            elif abs(end - before) > _SAME_END:
+            elif abs(end - before) > SAME_END:
                 return True
         return False
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MPL-2.0
 """The agent: the thread on which a server obtains space for itself and its lessees, and its networks grow and shrink.
 
-It has a connection of its own, and never waits for another server: what those answer, the workers hand over, and a pipe wakes it.
+It has a connection of its own, and never waits for another server: what those answer, the workers hand over, and a socket wakes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import select
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,8 +28,9 @@ LONGEST_REST: Final = 5.0
 PAUSE_AFTER_FAILURE: Final = 1.0
 """Seconds until the next turn after one that failed."""
 UPSTREAM_PATIENCE: Final = 1.0
-"""Seconds that a lessee's renewal may wait for our own; then it gets what is left. And those that networks lack space until lessees are
-asked for some."""
+"""Seconds that a lessee's renewal may wait for our own; then it gets what is left."""
+LACK_PATIENCE: Final = 1.0
+"""Seconds that networks lack space, in which an upstream may give some, until it is asked back from lessees."""
 SETTLED: Final = 0.05
 """Seconds after an answer of an upstream in which others may come; then renewals that wait are answered."""
 MOST_ANSWERS: Final = 4096
@@ -131,7 +132,10 @@ class Agent:
         self._answers: list[Inbound] = []
         self._lock = threading.Lock()
         self._stopping = False
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Sockets, for they know when they are closed: a number might be another file's by then.
+        self._waking, self._wakes = socket.socketpair()
+        self._waking.setblocking(False)
+        self._wakes.setblocking(False)
 
     # ------------------------------------------------------------------------------------- from other threads and roles
 
@@ -143,8 +147,8 @@ class Agent:
 
     def wake(self) -> None:
         """Have a turn now. From any thread."""
-        with contextlib.suppress(BlockingIOError, OSError):  # full: it wakes anyway; closed: it has ended
-            os.write(self._wake_write, b"\0")
+        with self._lock, contextlib.suppress(OSError):  # full: it wakes anyway; closed: it has ended
+            self._wakes.send(b"\0")
 
     def stop(self) -> None:
         """End `run` after the turn at work. From any thread."""
@@ -177,8 +181,9 @@ class Agent:
                 self._wait()
         finally:
             self._ledger.close()
-            # The write end stays: a worker may wake us once more, and must not write into what has the same number by then.
-            os.close(self._wake_read)
+            with self._lock:
+                self._waking.close()
+                self._wakes.close()
 
     def _failed(self, identifier: str, text: str) -> None:
         self._journal.error(identifier, text)
@@ -223,7 +228,7 @@ class Agent:
         """Have little used space asked back where networks lack some, and upstreams do not help at once (seed [0105])."""
         now = self._clock()
         self._missing_since = min(self._missing_since, now) if self._missing else math.inf
-        if now - self._missing_since >= UPSTREAM_PATIENCE:
+        if now - self._missing_since >= LACK_PATIENCE:
             self._lacks(self._missing)
 
     def _ask(self, asking: Asking) -> None:
@@ -261,9 +266,10 @@ class Agent:
         roles = (self._roles.asking, self._roles.growing)
         due = min([now + LONGEST_REST, self._answer_postponed_at, *(role.due for role in roles if role is not None)])
         rest = self._keeper.wait(max(0.0, max(due, self._rest_until) - now))
-        watched = [self._wake_read]
+        watched = select.poll()  # select() takes no descriptor above 1023, and a Kea with many interfaces has such
+        watched.register(self._waking, select.POLLIN)
         if self._ledger.connected and self._listening:
-            watched.append(self._ledger.fileno())
-        select.select(watched, [], [], rest)
+            watched.register(self._ledger.fileno(), select.POLLIN)
+        watched.poll(math.ceil(rest * 1000))
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
+            self._waking.recv(4096)

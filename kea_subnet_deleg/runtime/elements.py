@@ -124,7 +124,9 @@ NETWORK_KEYS: Final[Mapping[str, Parameter]] = {
     "name": Parameter("string", None, "The shared network of Kea's configuration that the blocks are for."),
     "prefix-length": Parameter("integer", 24, "Prefix length of the blocks that it grows by.", 8, 29),
     "high-water": Parameter("number", 0.8, "Share of its addresses in use above which it grows.", 0.01, 1),
-    "low-water": Parameter("number", 0.3, "Share of its addresses in use below which it shrinks.", 0, 1),
+    "low-water": Parameter(
+        "number", 0.3, "Share of its addresses in use below which it shrinks. 0: it never does.", 0, 1
+    ),
     "min-blocks": Parameter("integer", 0, "Blocks it always keeps.", 0, 65536),
     "max-blocks": Parameter("integer", None, "Most blocks it may have. Default: no limit.", 1, 65536),
     "hold-time": Parameter("number", 30.0, "Seconds without growth until it may shrink.", 0, 31536000),
