@@ -25,6 +25,7 @@ RENEWAL = 0.4 * LEASE  # seconds until they are renewed
 LENGTH = 28  # of the blocks that networks grow by where there is little
 CROWD = 15  # hosts of each server: two blocks do, so that there is enough for two servers
 NETWORK = {"name": "hosts", "prefix-length": LENGTH, "hold-time": 1, "low-water": 0.4}
+ONE = IPv4Network("10.64.0.0/24")  # one block of a network
 SERVED = 15.0  # seconds for hosts while there is space
 SETTLED = 3.0  # seconds until who took more than needed has given it back
 SHORT = 20.0  # seconds for which it is counted what is asked: the third retransmission waits for 17
@@ -127,6 +128,21 @@ def test_where_there_is_too_little_they_ask_less_and_less_and_get_what_becomes_f
         check(lab)
         for hosts in crowds.values():
             hosts.check()
+
+
+def test_who_lacks_space_has_little_used_leases_renewed(make_lab: MakeLab) -> None:
+    """For its own networks as for lessees (seed [0105]): an authentic FORCERENEW, which is heeded at once."""
+    lab = make_lab("peers", pools=[ONE], lease_time=60, parameters={"takeback-grace": 0})
+    holder, lacking = ([place for place in lab.hosts if place.server == name] for name in ("s2", "s1"))
+    with Hosts.relayed(holder) as few, Hosts.relayed(lacking) as none:
+        few.arrive(5, SERVED)
+        none.begin(5)
+        wait_until(lambda: lab.servers["s1"].counters()["forcerenew-sent"] >= 1, SERVED)
+        renewed = "select count(*) from deleg.events where kind = 'renewed'"
+        wait_until(lambda: int(lab.sql(renewed, ledger="s1")) >= 1, FREED)
+        assert lab.servers["s2"].counters()["forcerenew-refused"] == 0
+        assert lab.violations() == []
+        few.check()
 
 
 def assert_modest(said: Counter[Said], short: Container[IPv4Address]) -> None:
