@@ -10,7 +10,7 @@
 --   I2  the blocks of an origin tile it exactly                split and merge below are the only writers of a prefix
 --   I3  no block is leased or served beyond its origin's lease  least() wherever an expiry is computed; lock 0 where that lease is cut
 --   I4  free buddies of an origin are merged                   deleg._free()
---   I5  every change of a block appends one event              trigger blocks_events; the events replay to the table
+--   I5  every change of a block appends one event              triggers blocks_*; the events replay to the table
 --   I6  what was acknowledged was committed first              the servers answer after COMMIT; only offers commit asynchronously
 --   I7  one client transaction has one outcome                 unique index blocks_transaction
 --
@@ -37,7 +37,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (2);
+insert into deleg.schema_version (version) values (3);
 
 -- As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -112,11 +112,12 @@ create table deleg.origins (
 create index origins_due on deleg.origins (next_try) where kind = 'upstream';
 create index origins_end on deleg.origins (expires) where kind = 'upstream';
 create index origins_server on deleg.origins (space, upstream) where kind = 'upstream';
+create index origins_closing on deleg.origins (space, prefix) where closing;
 
 -- Who asks for subnets: the client identifier (option 61), else hardware type and address (RFC 2131 4.2).
 create table deleg.lessees (
     lessee bigint generated always as identity primary key,
-    space integer not null references deleg.spaces,
+    space integer not null,
     identity bytea not null check (length(identity) between 1 and 255),
     address inet,                                                    -- where it was last answered,
     port integer,                                                    --   on which port
@@ -126,7 +127,7 @@ create table deleg.lessees (
     replay bigint not null default 0,                                -- last replay detection value sent (RFC 3118 2)
     first_seen timestamptz not null default now(),
     unique (space, identity)
-);
+) with (fillfactor = 80);
 
 -- The server identifiers (option 54) of this domain: every Kea instance that shares this ledger.
 create table deleg.servers (
@@ -137,9 +138,17 @@ create table deleg.servers (
     last_seen timestamptz not null default now()
 );
 
+-- What a client's message asks, as deleg.apply() is handed it, and where the client was answered.
+create type deleg.contact as (address inet, port integer, relayed boolean, hardware text, nonce text);
+create type deleg.message as (
+    op text, space integer, identity text, xid bigint, server inet, contact deleg.contact, lease_time bigint, asked bigint, hold bigint,
+    pools integer[], max_blocks bigint, max_addresses bigint, shortest bigint, sizes jsonb, blocks jsonb, held boolean, through boolean);
+
 create type deleg.block_state as enum ('free', 'offered', 'leased', 'reserved', 'local', 'quarantined');
 
 -- A block is a prefix in exactly one state. This row is what the last event of the prefix says.
+-- No foreign keys: each would lock a row of its other table for each block, and the one row of an origin for all servers at once. The
+-- triggers below look instead. Lessees and spaces are never removed, origins only when their blocks are (trigger origins_removed).
 create table deleg.blocks (
     space integer not null,
     prefix cidr not null,
@@ -148,7 +157,7 @@ create table deleg.blocks (
     state deleg.block_state not null,
     draining boolean not null default false,     -- held: the holder was told to give it up; free: no longer handed out
     hierarchical boolean,                        -- RFC 6656 flag h: the lessee allocates from it (true) or relays to us
-    lessee bigint references deleg.lessees,      -- holder; of a quarantined block, the last one
+    lessee bigint,                               -- holder; of a quarantined block, the last one
     xid bigint,                                  -- the client transaction it was offered in, and which
     slot smallint,                               --   of its Subnet-Requests it answers (I7)
     server inet,                                 -- server identifier that offered or acknowledged it
@@ -159,24 +168,49 @@ create table deleg.blocks (
     reason text not null default 'created',      -- why it is in this state, one word or two
     detail jsonb,                                -- the numbers of that decision
     network text,                                -- which serves it (local), or served it (quarantined)
+    -- When the sweeper looks at it next: never after `expires`, null where that is. A renewal moves only the end, so that none of the indexes
+    -- is touched and the row stays in its page (HOT); the sweeper then moves this after it. Of an offer it is the end of the lease that
+    -- would follow; the end of the hold is in deleg.holds.
+    due timestamptz,
     primary key (space, prefix),
-    foreign key (space, origin) references deleg.origins (space, prefix),
     -- Space and prefix as one prefix of 128 bits: an SP-GiST radix tree finds overlaps in it faster than GiST finds them in
     -- (space, prefix), whose pages large free blocks among small ones spoil.
     constraint blocks_disjoint exclude using spgist ((set_masklen(
         '::'::inet + ((space::bigint << 32) + (prefix::inet - '0.0.0.0'::inet)), 96 + masklen(prefix))) inet_ops with &&)
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, fillfactor = 55);
 
+-- What changes with a lease that begins or is renewed (state, expires, ...) is in no index, nor in the condition of one. Free is what
+-- never is due.
 -- Best fit: the smallest free block that holds the request, lowest address first; of a pool, and of one origin (affinity).
-create index blocks_free on deleg.blocks (space, pool, masklen(prefix) desc, prefix) where state = 'free' and not draining;
-create index blocks_free_origin on deleg.blocks (space, origin, masklen(prefix) desc, prefix) where state = 'free' and not draining;
+create index blocks_free on deleg.blocks (space, pool, masklen(prefix) desc, prefix) where due is null and not draining;
+create index blocks_free_origin on deleg.blocks (space, origin, masklen(prefix) desc, prefix) where due is null and not draining;
 -- I7, and what a client holds.
-create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot)
-    where state in ('offered', 'leased', 'reserved');
--- What is due: holds, leases and quarantines that end.
-create index blocks_due on deleg.blocks (expires) where expires is not null;
+create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot) where xid is not null;
+-- What is due: leases and quarantines that end.
+create index blocks_due on deleg.blocks (due) where due is not null;
 -- What we serve addresses of: for networks, and for relays.
 create index blocks_served on deleg.blocks (space, network, prefix) where network is not null or not hierarchical;
+
+-- The offers of a batch, for when their hold is over; most have long become leases then, and need not be looked for in an index.
+create table deleg.holds (
+    hold bigint generated always as identity primary key,
+    ends timestamptz not null,
+    space integer not null,
+    prefixes cidr[] not null
+);
+create index holds_ends on deleg.holds (ends);
+
+-- How many blocks there are in each space and pool of each prefix length, and how many addresses are used: kept by the triggers, so that
+-- nobody has to count. Each connection adds to rows of its own (the process it has in PostgreSQL), so that none waits for another.
+create table deleg.tallies (
+    space integer not null,
+    pool integer not null,                       -- used: 0
+    what text not null check (what in ('open', 'held', 'used')),     -- free to be leased; leased or reserved; addresses in use of those
+    length smallint not null,                    -- used: 0
+    process integer not null,
+    amount bigint not null,
+    primary key (process, space, pool, what, length)
+) with (fillfactor = 50);
 
 -- The last usage a lessee reported for a block it holds (RFC 6656 3.2.1.1; seed [0075]), or of a local block, without lessee, as we
 -- measured it. Null: not known.
@@ -256,47 +290,177 @@ create index events_at on deleg.events using brin (at);
 
 -- ---------------------------------------------------------------------------------------------------------------- I5
 
--- The event, and what else must hold of a row whoever writes it. (Checks stand here and not as CHECK constraints because PostgreSQL
--- reads a table's constraints afresh for each statement, which costs more than all the rest of an allocation.)
-create or replace function deleg._block_event() returns trigger
-language plpgsql as $$
+-- What must hold of a row whoever writes it, the events, and the tallies: once for each statement, which costs a fraction of once for each
+-- row. (Checks stand here and not as CHECK constraints because PostgreSQL reads a table's constraints afresh for each statement.)
+create or replace function deleg._blocks_changed() returns trigger
+language plpgsql set enable_nestloop = off set enable_hashjoin = on set enable_seqscan = off as $$
 declare
-    v_kind text;
+    v_wrong record;
+    v_deltas deleg.tallies[];
 begin
-    if tg_op <> 'DELETE' and (new.prefix <<= new.origin and masklen(new.prefix) <= 30 and case new.state
-            when 'free' then coalesce(new.lessee, new.xid) is null and new.expires is null and new.network is null
-            when 'offered' then new.lessee + new.xid + new.slot + new.lease_time is not null and new.expires is not null
-                and new.hierarchical is not null and not new.draining
-            when 'leased' then new.lessee + new.lease_time is not null and new.expires is not null and new.hierarchical
-            when 'reserved' then new.lessee + new.lease_time is not null and new.expires is not null and not new.hierarchical
-            when 'local' then new.lessee is null and new.expires is not null and new.network is not null
-            when 'quarantined' then new.expires is not null end) is not true then
-        raise exception 'block % of space % is not a valid % block: %', new.prefix, new.space, new.state, to_jsonb(new)
+    -- Scalar subqueries, so that lessees and origins are looked up for each row and not joined.
+    select * into v_wrong from now_ n
+     where (n.prefix <<= n.origin and masklen(n.prefix) <= 30
+        and (n.state = 'free' or n.expires is not null)
+        and case n.state
+            when 'free' then coalesce(n.lessee, n.xid) is null and n.expires is null and n.network is null
+            when 'offered' then n.lessee + n.xid + n.slot + n.lease_time is not null and n.hierarchical is not null and not n.draining
+                 and (select l.space from deleg.lessees l where l.lessee = n.lessee) = n.space
+            when 'leased' then n.lessee + n.xid + n.slot + n.lease_time is not null and n.hierarchical
+            when 'reserved' then n.lessee + n.xid + n.slot + n.lease_time is not null and not n.hierarchical
+            when 'local' then coalesce(n.lessee, n.xid) is null and n.network is not null
+            else n.xid is null end
+        and (tg_op = 'UPDATE' or (select o.pool from deleg.origins o where o.space = n.space and o.prefix = n.origin) = n.pool)) is not true
+     limit 1;
+    if found then
+        raise exception 'block % of space % is not a valid % block: %', v_wrong.prefix, v_wrong.space, v_wrong.state, to_jsonb(v_wrong)
             using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
     end if;
     if tg_op = 'INSERT' then
         insert into deleg.events (space, kind, prefix, state, draining, lessee, server, expires, reason, detail)
-        values (new.space, 'created', new.prefix, new.state, new.draining, new.lessee, new.server, new.expires, new.reason,
-                new.detail);
-    elsif tg_op = 'DELETE' then
-        insert into deleg.events (space, kind, was, was_state, reason)
-        values (old.space, 'removed', old.prefix, old.state, 'merged or withdrawn');
+        select space, case state when 'free' then 'created' else state::text end, prefix, state, draining, lessee, server, expires, reason,
+               detail
+          from now_;
+        select array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies) into v_deltas from (
+            select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, count(*) as amount
+              from now_ group by 1, 2, 3, 4) as d where what is not null;
     else
-        v_kind := case
-            when new.state <> old.state then new.state::text
-            when new.prefix <> old.prefix then 'resized'
-            when new.draining and not old.draining then 'draining'
-            when old.draining and not new.draining then 'reopened'
-            else 'renewed' end;
+        -- A prefix that changes: deleg._block_moved(). What is only looked at later than before (sweep) is no change.
         insert into deleg.events (space, kind, was, prefix, was_state, state, draining, lessee, server, expires, reason, detail)
-        values (new.space, v_kind, old.prefix, new.prefix, old.state, new.state, new.draining,
-                coalesce(new.lessee, old.lessee), new.server, new.expires, new.reason, new.detail);
+        select n.space,
+               case when n.state <> o.state then n.state::text
+                    when n.draining and not o.draining then 'draining'
+                    when o.draining and not n.draining then 'reopened'
+                    else 'renewed' end,
+               o.prefix, n.prefix, o.state, n.state, n.draining, coalesce(n.lessee, o.lessee), n.server, n.expires, n.reason, n.detail
+          from was_ o join now_ n on n.space = o.space and n.prefix = o.prefix
+         where n.due is not distinct from o.due or n.expires is distinct from o.expires or n.state <> o.state;
+        select array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies) into v_deltas from (
+            select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, sum(one) as amount
+              from (select space, pool, state, draining, prefix, 1 as one from now_
+                    union all select space, pool, state, draining, prefix, -1 from was_) as both_sides
+             group by 1, 2, 3, 4 having sum(one) <> 0) as d where what is not null;
+    end if;
+    perform deleg._count(v_deltas);
+    -- Who changes an end need not think of when it is looked at.
+    if exists (select from now_ where (due is null) <> (expires is null) or due > expires and state <> 'offered') then
+        update deleg.blocks b set due = b.expires
+          from now_ n
+         where b.space = n.space and b.prefix = n.prefix
+           and ((b.due is null) <> (b.expires is null) or b.due > b.expires and b.state <> 'offered');
     end if;
     return null;
 end $$;
 
-create or replace trigger blocks_events after insert or update or delete on deleg.blocks
-    for each row execute function deleg._block_event();
+create or replace function deleg._blocks_removed() returns trigger
+language plpgsql set enable_seqscan = off as $$
+begin
+    insert into deleg.events (space, kind, was, was_state, reason)
+    select space, 'removed', prefix, state, 'merged or withdrawn' from was_;
+    perform deleg._count(array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies)) from (
+        select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, -count(*) as amount
+          from was_ group by 1, 2, 3, 4) as d where what is not null;
+    return null;
+end $$;
+
+-- A block that is split or that merges becomes another: these are few, row by row.
+create or replace function deleg._block_moved() returns trigger
+language plpgsql as $$
+begin
+    insert into deleg.events (space, kind, was, prefix, was_state, state, draining, lessee, server, expires, reason, detail)
+    values (new.space, case when new.state <> old.state then new.state::text else 'resized' end, old.prefix, new.prefix, old.state, new.state,
+            new.draining, coalesce(new.lessee, old.lessee), new.server, new.expires, new.reason, new.detail);
+    return null;
+end $$;
+
+-- What is used of what lessees hold.
+create or replace function deleg._usage_changed() returns trigger
+language plpgsql as $$
+declare
+    v_process integer := pg_backend_pid();
+begin
+    if tg_op = 'INSERT' then
+        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
+            select space, sum(deleg._used(prefix, in_use, high_water)) as amount from now_ where lessee is not null group by space) as d;
+    elsif tg_op = 'DELETE' then
+        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
+            select space, -sum(deleg._used(prefix, in_use, high_water)) as amount from was_ where lessee is not null group by space) as d;
+    else
+        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
+            select space, sum(amount) as amount
+              from (select space, deleg._used(prefix, in_use, high_water) as amount from now_ where lessee is not null
+                    union all select space, -deleg._used(prefix, in_use, high_water) from was_ where lessee is not null) as both_sides
+             group by space having sum(amount) <> 0) as d;
+    end if;
+    return null;
+end $$;
+
+-- Only this connection's rows: nobody waits.
+create or replace function deleg._count(p_deltas deleg.tallies[]) returns void
+language plpgsql as $$
+begin
+    if p_deltas is not null then
+        insert into deleg.tallies as t select d.* from unnest(p_deltas) as d
+        on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
+    end if;
+end $$;
+
+-- As what a block is counted; null: not at all.
+create or replace function deleg._counts_as(p_state deleg.block_state, p_draining boolean) returns text
+language sql immutable as $$
+    select case when p_state in ('leased', 'reserved') then 'held' when p_state = 'free' and not p_draining then 'open' end
+$$;
+
+-- Addresses in use of a block, as far as is reported. 65534 is the most that can be: of a larger block it is taken for all of it.
+create or replace function deleg._used(p_prefix cidr, p_in_use integer, p_high_water integer) returns bigint
+language sql immutable as $$
+    select case coalesce(p_in_use, p_high_water, 0) when 65534 then 1::bigint << (32 - masklen(p_prefix))
+                else coalesce(p_in_use, p_high_water, 0) end
+$$;
+
+-- In place of foreign keys of the blocks.
+create or replace function deleg._origins_removed() returns trigger
+language plpgsql set enable_seqscan = off as $$
+declare
+    v_left cidr := (
+        select o.prefix from was_ o
+         where (select b.origin from deleg.blocks b
+                 where b.space = o.space and b.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr limit 1) is not null
+         limit 1);
+begin
+    if v_left is not null then
+        raise exception 'origin % has blocks still', v_left
+            using errcode = 'foreign_key_violation', constraint = 'blocks_origin', table = 'origins';
+    end if;
+    return null;
+end $$;
+
+-- TRUNCATE: nothing is left to be counted.
+create or replace function deleg._emptied() returns trigger
+language plpgsql as $$
+begin
+    delete from deleg.tallies where (what = 'used') = (tg_table_name = 'usage');
+    return null;
+end $$;
+
+create or replace trigger blocks_added after insert on deleg.blocks
+    referencing new table as now_ for each statement execute function deleg._blocks_changed();
+create or replace trigger blocks_changed after update on deleg.blocks
+    referencing old table as was_ new table as now_ for each statement execute function deleg._blocks_changed();
+create or replace trigger blocks_moved after update on deleg.blocks
+    for each row when (old.prefix <> new.prefix or old.space <> new.space) execute function deleg._block_moved();
+create or replace trigger blocks_removed after delete on deleg.blocks
+    referencing old table as was_ for each statement execute function deleg._blocks_removed();
+create or replace trigger origins_removed after delete on deleg.origins
+    referencing old table as was_ for each statement execute function deleg._origins_removed();
+create or replace trigger usage_added after insert on deleg.usage
+    referencing new table as now_ for each statement execute function deleg._usage_changed();
+create or replace trigger usage_changed after update on deleg.usage
+    referencing old table as was_ new table as now_ for each statement execute function deleg._usage_changed();
+create or replace trigger usage_removed after delete on deleg.usage
+    referencing old table as was_ for each statement execute function deleg._usage_changed();
+create or replace trigger blocks_emptied after truncate on deleg.blocks for each statement execute function deleg._emptied();
+create or replace trigger usage_emptied after truncate on deleg.usage for each statement execute function deleg._emptied();
 
 
 -- ------------------------------------------------------------------------------------------------------------- tools
@@ -408,7 +572,7 @@ begin
     end loop;
     update deleg.blocks
        set prefix = v_prefix, state = 'free', draining = v_closing, hierarchical = null, lessee = null, xid = null, slot = null,
-           server = null, lease_time = null, since = now(), renewed = null, expires = null, reason = p_reason, detail = null,
+           server = null, lease_time = null, since = now(), renewed = null, expires = null, due = null, reason = p_reason, detail = null,
            network = null
      where space = p_space and prefix = p_prefix;
     return v_prefix;
@@ -435,6 +599,12 @@ begin
     return v_freed;
 end $$;
 
+-- These were offered, for so many seconds.
+create or replace function deleg._hold(p_space integer, p_prefixes cidr[], p_seconds bigint) returns void
+language sql as $$
+    insert into deleg.holds (ends, space, prefixes) values (now() + make_interval(secs => p_seconds), p_space, p_prefixes)
+$$;
+
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
 create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
 language plpgsql as $$
@@ -442,8 +612,8 @@ declare
     v_served boolean;
 begin
     update deleg.blocks
-       set state = 'quarantined', draining = false, since = now(), expires = deleg._ends(p_seconds), reason = p_reason,
-           detail = null
+       set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
+           due = deleg._ends(p_seconds), reason = p_reason, detail = null
      where space = p_space and prefix = p_prefix
     returning network is not null or not coalesce(hierarchical, true) into v_served;
     delete from deleg.usage where space = p_space and prefix = p_prefix;
@@ -478,6 +648,7 @@ declare
     v_barred cidr[] := null;
     v_free deleg.blocks;
     v_taken cidr;
+    v_taken_all cidr[] := '{}';
     v_granted bigint;
     v_held bigint;
     v_held_blocks bigint;
@@ -512,7 +683,7 @@ begin
     for v_size in select value from jsonb_array_elements(p_op -> 'sizes') loop
         if p_op ->> 'max_blocks' is not null or p_op ->> 'max_addresses' is not null then
             select count(*), coalesce(sum(deleg._size(prefix)), 0) into v_held_blocks, v_held
-              from deleg.blocks where space = p_space and lessee = v_lessee and state in ('offered', 'leased', 'reserved');
+              from deleg.blocks where space = p_space and lessee = v_lessee and xid is not null and state in ('offered', 'leased', 'reserved');
             if v_held_blocks >= (p_op ->> 'max_blocks')::bigint
                or v_held + (1::bigint << (32 - (v_size ->> 1)::integer)) > (p_op ->> 'max_addresses')::bigint then
                 v_limited := true;
@@ -542,7 +713,7 @@ begin
         update deleg.blocks
            set prefix = v_taken, state = 'offered', hierarchical = (v_size ->> 3)::boolean, lessee = v_lessee, xid = v_xid,
                slot = (v_size ->> 0)::smallint, server = (p_op ->> 'server')::inet, lease_time = v_granted, since = now(),
-               expires = now() + make_interval(secs => (p_op ->> 'hold')::bigint), reason = v_size ->> 4,
+               expires = now() + make_interval(secs => (p_op ->> 'hold')::bigint), due = deleg._ends(v_granted), reason = v_size ->> 4,
                detail = nullif(v_size -> 5, 'null')
          where space = p_space and prefix = v_free.prefix;
         if v_taken <> v_free.prefix then
@@ -550,6 +721,7 @@ begin
             select p_space, deleg._buddy(network(set_masklen(v_taken, len))), v_free.origin, v_free.pool, 'free', 'split'
               from generate_series(masklen(v_free.prefix) + 1, masklen(v_taken)) as len;
         end if;
+        v_taken_all := v_taken_all || v_taken;
         v_blocks := v_blocks || jsonb_build_array(deleg._wire(v_taken, (v_size ->> 3)::boolean, false));
         v_uniform := v_uniform and v_granted = coalesce(v_least, v_granted);
         v_least := least(v_least, v_granted);
@@ -567,6 +739,7 @@ begin
         perform deleg._note(p_space, p_identity, 'exhausted', 'nothing free that fits', p_op -> 'sizes');
         return jsonb_build_object('outcome', 'exhausted');
     end if;
+    perform deleg._hold(p_space, v_taken_all, (p_op ->> 'hold')::bigint);
     if not v_uniform then                                    -- one option 51 speaks for all blocks of a message (RFC 6656 4.2)
         update deleg.blocks set lease_time = v_least
          where space = p_space and lessee = v_lessee and xid = v_xid and state = 'offered';
@@ -594,7 +767,7 @@ begin
         if v_missing > 0 then
             for v_free in
                 select prefix from deleg.blocks
-                 where space = v_pool.space and pool = v_pool.pool and state = 'free' and not draining
+                 where space = v_pool.space and pool = v_pool.pool and due is null and not draining
                  order by masklen(prefix), prefix desc       -- blocks_free, backwards
             loop
                 v_missing := v_missing - deleg._size(v_free);
@@ -620,7 +793,7 @@ declare
 begin
     if p_named is not null then
         select * into v_free from deleg.blocks
-         where space = p_space and state = 'free' and not draining and pool = any (p_pools)
+         where space = p_space and due is null and not draining and pool = any (p_pools)
            and prefix = any (array(select network(set_masklen(p_named, len)) from generate_series(1, masklen(p_named)) as len))
            and (p_barred is null or origin <> all (p_barred));
         if found then
@@ -631,10 +804,10 @@ begin
         select f.* into v_free
           from (select distinct origin from (
                     select origin from deleg.blocks
-                     where space = p_space and lessee = p_lessee and state in ('offered', 'leased', 'reserved') limit 64) as sample) as o
+                     where space = p_space and lessee = p_lessee and xid is not null and state in ('offered', 'leased', 'reserved') limit 64) as sample) as o
          cross join lateral (
                 select * from deleg.blocks
-                 where space = p_space and origin = o.origin and state = 'free' and not draining and masklen(prefix) <= p_wanted
+                 where space = p_space and origin = o.origin and due is null and not draining and masklen(prefix) <= p_wanted
                  order by masklen(prefix) desc, prefix limit 1) as f
          where f.pool = any (p_pools) and (p_barred is null or o.origin <> all (p_barred))
          order by masklen(f.prefix) desc, f.prefix limit 1;
@@ -649,7 +822,7 @@ begin
       from unnest(p_pools) as p (pool)
      cross join lateral (
             select * from deleg.blocks
-             where space = p_space and pool = p.pool and state = 'free' and not draining and masklen(prefix) <= p_wanted
+             where space = p_space and pool = p.pool and due is null and not draining and masklen(prefix) <= p_wanted
              order by masklen(prefix) desc, prefix limit 1) as f
      order by masklen(f.prefix) desc, f.prefix limit 1;
     if found then
@@ -659,9 +832,9 @@ begin
       from unnest(p_pools) as p (pool)
      cross join lateral (                                    -- in two steps, each along blocks_free, so that nothing is sorted
             select * from deleg.blocks
-             where space = p_space and pool = p.pool and state = 'free' and not draining and masklen(prefix) = (
+             where space = p_space and pool = p.pool and due is null and not draining and masklen(prefix) = (
                     select masklen(prefix) from deleg.blocks
-                     where space = p_space and pool = p.pool and state = 'free' and not draining
+                     where space = p_space and pool = p.pool and due is null and not draining
                        and masklen(prefix) > p_wanted and masklen(prefix) <= p_longest
                      order by masklen(prefix) limit 1)
              order by prefix limit 1) as f
@@ -680,7 +853,7 @@ begin
       from deleg.origins o
      cross join lateral (
             select * from deleg.blocks
-             where space = p_space and origin = o.prefix and state = 'free' and not draining and masklen(prefix) <= p_wanted
+             where space = p_space and origin = o.prefix and due is null and not draining and masklen(prefix) <= p_wanted
              order by masklen(prefix) desc, prefix limit 1) as f
      where o.space = p_space and o.pool = any (p_pools) and not o.closing and o.prefix <> all (p_barred)
      order by masklen(f.prefix) desc, f.prefix limit 1;
@@ -691,9 +864,9 @@ begin
       from deleg.origins o
      cross join lateral (
             select * from deleg.blocks
-             where space = p_space and origin = o.prefix and state = 'free' and not draining and masklen(prefix) = (
+             where space = p_space and origin = o.prefix and due is null and not draining and masklen(prefix) = (
                     select masklen(prefix) from deleg.blocks
-                     where space = p_space and origin = o.prefix and state = 'free' and not draining
+                     where space = p_space and origin = o.prefix and due is null and not draining
                        and masklen(prefix) > p_wanted and masklen(prefix) <= p_longest
                      order by masklen(prefix) limit 1)
              order by prefix limit 1) as f
@@ -732,7 +905,7 @@ begin
     update deleg.blocks
        set state = case when hierarchical then 'leased' else 'reserved' end::deleg.block_state,
            server = (p_op ->> 'server')::inet, lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
-           since = case when state = 'offered' then now() else since end,
+           due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
      where space = p_space and prefix = any (v_kept)
        -- Once more: since it was read above, the sweeper may have ended the offer, and another client may even have the block.
@@ -755,7 +928,7 @@ begin
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'),
                               'held', case when (p_op ->> 'held')::boolean then (
                                    select sum(deleg._size(prefix)) from deleg.blocks
-                                    where space = p_space and lessee = v_lessee and state in ('offered', 'leased', 'reserved'))
+                                    where space = p_space and lessee = v_lessee and xid is not null and state in ('offered', 'leased', 'reserved'))
                               else 0 end);
 end $$;
 
@@ -809,7 +982,7 @@ begin
         v_deprecate := v_item ->> 1 <> 'full' or v_block.draining or v_closing is not null;
         update deleg.blocks
            set draining = v_deprecate, server = (p_op ->> 'server')::inet, lease_time = v_lease, renewed = now(),
-               expires = deleg._ends(v_lease),
+               expires = deleg._ends(v_lease), due = least(due, deleg._ends(v_lease)),
                reason = case when v_closing is not null then v_closing when v_block.draining then v_block.reason else v_item ->> 6 end,
                detail = v_item -> 7
          where space = p_space and prefix = v_block.prefix;
@@ -835,7 +1008,7 @@ begin
     end if;
     -- One option 51 speaks for all; a block in the message that could have had longer must not be recorded longer than was said.
     if not v_uniform then
-        update deleg.blocks b set lease_time = v_least, expires = deleg._ends(v_least)
+        update deleg.blocks b set lease_time = v_least, expires = deleg._ends(v_least), due = least(due, deleg._ends(v_least))
           from unnest(v_renewed) as r (prefix)
          where b.space = p_space and b.prefix = r.prefix and b.lease_time <> v_least;
     end if;
@@ -942,7 +1115,7 @@ begin
                    case when b.expires = 'infinity' then 4294967295
                         else greatest(0, floor(extract(epoch from b.expires - now())))::bigint end as remaining
               from deleg.blocks b join deleg.origins o on o.space = b.space and o.prefix = b.origin
-             where b.space = p_space and b.lessee = deleg._lessee(p_space, p_identity) and b.state in ('leased', 'reserved')
+             where b.space = p_space and b.lessee = deleg._lessee(p_space, p_identity) and b.xid is not null and b.state in ('leased', 'reserved')
                and (p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr)
              order by b.prefix limit (p_op ->> 'limit')::integer + 1) as page;
     if v_blocks is null then
@@ -959,19 +1132,257 @@ begin
     return jsonb_build_object('outcome', 'nothing');
 end $$;
 
+-- ---------------------------------------------------------------------------------------------------- many at once
+-- What nearly every client asks is done for a whole batch by a few statements, at a fraction of what it costs one by one: a DISCOVER for
+-- one block, the REQUEST for that, its renewal in full. Each of these functions answers the messages that are so simple, by their number in
+-- the batch, and leaves the others to those above. No client is twice in p_messages.
+-- What is looked up is in laterals with "offset 0" and arrays are walked side by side: so there is one way to do it, whatever the planner
+-- knows of a ledger that was empty a minute ago.
+
+-- As _offer(). Of those that want the same, the first in the batch gets the lowest block, as if it had come alone.
+create or replace function deleg._offer_many(p_n integer[], p_messages deleg.message[], p_leased boolean)
+returns table (n integer, outcome jsonb)
+language plpgsql as $$
+declare
+    g record;                                                -- messages that want the same: an array for each field
+    t record;                                                -- what they get: likewise
+    v_lessees bigint[];
+    v_granted bigint[];
+begin
+    for g in
+        select a.space, a.pools, a.wanted, a.hold, count(*)::integer as messages, array_agg(a.n) as n, array_agg(a.who) as who,
+               array_agg(a.known) as known, array_agg(a.xid) as xid, array_agg(a.server) as server, array_agg(a.contact) as contact,
+               array_agg(a.lease_time) as lease_time, array_agg(a.asked) as asked, array_agg(a.slot) as slot,
+               array_agg(a.hierarchical) as hierarchical, array_agg(a.reason) as reason, array_agg(a.detail) as detail
+          from (select w.n, w.space, w.pools, s.wanted, w.hold, i.who, l.lessee as known, w.xid, w.server, w.contact, w.lease_time, w.asked,
+                       s.slot, s.hierarchical, s.reason, s.detail
+                  from rows from (unnest(p_n), unnest(p_messages)) as w (n)
+                 cross join lateral (
+                        select (x.size ->> 0)::smallint as slot, (x.size ->> 1)::integer as wanted, (x.size ->> 3)::boolean as hierarchical,
+                               x.size ->> 4 as reason, nullif(x.size -> 5, 'null') as detail, x.size ->> 6 as named
+                          from (select w.sizes -> 0 as size offset 0) as x offset 0) as s
+                 cross join lateral (select decode(w.identity, 'hex') as who offset 0) as i
+                  left join lateral (
+                        select x.lessee from deleg.lessees x where x.space = w.space and x.identity = i.who offset 0) as l on true
+                 where jsonb_array_length(w.sizes) = 1 and s.named is null
+                   and deleg._offered_simply(w.space, l.lessee, w.xid, w.pools, s.wanted, w.max_blocks, w.max_addresses,
+                                             case when p_leased then (w.contact).address end, w.shortest)
+                 order by w.space, s.wanted, w.pools, w.hold, w.n) as a
+         group by a.space, a.wanted, a.pools, a.hold
+    loop
+        continue when exists (select from deleg.pools where pool = any (g.pools) and reserve > 0);
+        perform pg_advisory_xact_lock(220, g.space);         -- lock 2
+        -- Best fit, lowest address first, each wholly before the next; `split`: the last, where not all of it is needed.
+        select array_agg(x.prefix) as prefix, array_agg(x.was) as was, array_agg(x.origin) as origin, array_agg(x.pool) as pool,
+               count(*)::integer as blocks, max(x.split)::cidr as split
+          into t
+          from (select set_masklen(c.prefix::inet + i * (1::bigint << (32 - g.wanted)), g.wanted)::cidr as prefix, c.origin, c.pool,
+                       case when i = 0 then c.prefix end as was, case when c.before + c.room > g.messages then c.prefix end as split
+                  from (select f.*, (sum(f.room) over (order by masklen(f.prefix) desc, f.prefix) - f.room)::bigint as before
+                          from unnest(g.pools) as p (pool)
+                         cross join lateral (
+                                select b.prefix, b.origin, b.pool, 1::bigint << (g.wanted - masklen(b.prefix)) as room from deleg.blocks b
+                                 where b.space = g.space and b.pool = p.pool and b.due is null and not b.draining
+                                   and masklen(b.prefix) <= g.wanted
+                                 order by masklen(b.prefix) desc, b.prefix limit g.messages) as f) as c
+                 cross join lateral generate_series(0, least(c.room, g.messages - c.before) - 1) as i
+                 where c.before < g.messages
+                 order by c.before + i) as x;
+        continue when t.blocks = 0;
+
+        v_lessees := array(select coalesce(known, nextval('deleg.lessees_lessee_seq')) from unnest(g.known[:t.blocks]) as w (known));
+        insert into deleg.lessees (lessee, space, identity, address, port, relayed, hardware, nonce) overriding system value
+        select w.lessee, g.space, w.who, w.address, w.port, w.relayed, decode(w.hardware, 'hex'), decode(w.nonce, 'hex')
+          from rows from (unnest(v_lessees), unnest(g.known), unnest(g.who), unnest(g.contact)) as w (lessee, known, who)
+         where w.known is null and w.lessee is not null;
+        v_granted := array(
+            select x.granted
+              from unnest(t.origin, t.pool, g.asked, g.lease_time) as w (origin, pool, asked, lease_time)
+             cross join lateral (
+                    select deleg._within(coalesce(w.asked, p.lease_time, w.lease_time), o) as granted
+                      from deleg.origins o, deleg.pools p where o.space = g.space and o.prefix = w.origin and p.pool = w.pool offset 0) as x);
+
+        with w as materialized (
+            select w.*, b.row
+              from unnest(t.was, t.prefix, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+                   as w (was, prefix, hierarchical, lessee, xid, slot, server, granted, reason, detail)
+             cross join lateral (select x.ctid as row from deleg.blocks x where x.space = g.space and x.prefix = w.was offset 0) as b)
+        update deleg.blocks b
+           set prefix = w.prefix, state = 'offered', hierarchical = w.hierarchical, lessee = w.lessee, xid = w.xid, slot = w.slot,
+               server = w.server, lease_time = w.granted, since = now(), expires = now() + make_interval(secs => g.hold),
+               due = deleg._ends(w.granted), reason = w.reason, detail = w.detail
+          from w where b.ctid = w.row;
+        insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, server, lease_time, expires, due,
+                                  reason, detail)
+        select g.space, w.prefix, w.origin, w.pool, 'offered'::deleg.block_state, w.hierarchical, w.lessee, w.xid, w.slot, w.server,
+               w.granted, now() + make_interval(secs => g.hold), deleg._ends(w.granted), w.reason, w.detail
+          from unnest(t.was, t.prefix, t.origin, t.pool, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+               as w (was, prefix, origin, pool, hierarchical, lessee, xid, slot, server, granted, reason, detail)
+         where w.was is null and w.prefix is not null
+        union all
+        select g.space, rest.prefix, t.origin[t.blocks], t.pool[t.blocks], 'free',
+               null, null, null, null, null, null, null, null, 'split', null
+          from deleg._behind(t.split, t.prefix[t.blocks]) as rest (prefix);
+        perform deleg._hold(g.space, t.prefix, g.hold);
+
+        return query
+            select w.n, jsonb_build_object('outcome', 'offered', 'lease_time', w.granted, 'more', coalesce(w.detail ? 'push', false),
+                                           'blocks', jsonb_build_array(deleg._wire(w.prefix, w.hierarchical, false)))
+              from unnest(g.n, t.prefix, v_granted, g.hierarchical, g.detail) as w (n, prefix, granted, hierarchical, detail)
+             where w.prefix is not null;
+    end loop;
+end $$;
+
+-- Whether nothing but best fit decides what this client is offered. p_lessee: null for a newcomer; p_address: where it asks from, null where
+-- nothing is leased to us.
+create or replace function deleg._offered_simply(p_space integer, p_lessee bigint, p_xid bigint, p_pools integer[], p_wanted integer,
+                                                 p_max_blocks bigint, p_max_addresses bigint, p_address inet, p_shortest bigint) returns boolean
+language plpgsql stable as $$
+begin
+    if p_address is not null and exists (
+        select from deleg.origins
+         where space = p_space and kind = 'upstream'
+           and (upstream = p_address or expires < now() + make_interval(secs => coalesce(p_shortest, 1)))) then
+        return false;
+    end if;
+    if p_lessee is null then
+        return coalesce(p_max_blocks, 1) > 0 and (1::bigint << (32 - p_wanted)) <= coalesce(p_max_addresses, 4294967296);
+    end if;
+    -- Not what it was offered already, and affinity: that is no matter where all is of one origin, or it holds nothing.
+    return p_max_blocks is null and p_max_addresses is null
+       and not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid)
+       and ((select count(*) from deleg.origins where space = p_space and pool = any (p_pools) and not closing) = 1
+            or not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid is not null));
+end $$;
+
+-- What of p_whole is behind p_part, in blocks as large as can be. Nothing where p_whole is null.
+create or replace function deleg._behind(p_whole cidr, p_part cidr) returns setof cidr
+language sql immutable as $$
+    select deleg._buddy(network(set_masklen(p_part, len)))
+      from generate_series(masklen(p_whole) + 1, masklen(p_part)) as len
+     where deleg._buddy(network(set_masklen(p_part, len))) > p_part
+$$;
+
+-- As _accept(), where the message names the one block that was offered.
+create or replace function deleg._accept_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome jsonb)
+language plpgsql as $$
+begin
+    return query
+        with found as materialized (
+            select w.n, w.space, w.server, w.held, w.contact, l.lessee, l.nonce, b.prefix, o.granted,
+                   deleg._elsewhere(w.contact, l.address, l.port, l.relayed, l.hardware, l.nonce) as elsewhere
+              from rows from (unnest(p_n), unnest(p_messages)) as w (n)
+             cross join lateral (
+                    select x.* from deleg.lessees x where x.space = w.space and x.identity = decode(w.identity, 'hex') offset 0) as l
+             cross join lateral (
+                    select x.prefix, x.origin, x.lease_time, x.xid from deleg.blocks x
+                     where x.space = w.space and x.prefix = (w.blocks #>> '{0,0}')::cidr and x.lessee = l.lessee and x.state = 'offered'
+                       and x.hierarchical = (w.blocks #>> '{0,1}')::boolean and (not (w.blocks #>> '{0,2}')::boolean or x.detail ? 'push')
+                    offset 0) as b
+             cross join lateral (
+                    select deleg._within(b.lease_time, x) as granted from deleg.origins x where x.space = w.space and x.prefix = b.origin offset 0) as o
+             where jsonb_array_length(w.blocks) = 1 and o.granted > 0
+               and (select count(*) from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid) = 1),
+        leased as (
+            update deleg.blocks b
+               set state = case when b.hierarchical then 'leased' else 'reserved' end::deleg.block_state, server = f.server,
+                   lease_time = f.granted, renewed = now(), expires = deleg._ends(f.granted), due = least(b.due, deleg._ends(f.granted)),
+                   since = now(), reason = 'accepted'
+              from found f
+             where b.space = f.space and b.prefix = f.prefix and b.lessee = f.lessee and b.state = 'offered'
+            returning f.n, f.space, f.lessee, f.contact, f.nonce, f.elsewhere, f.held, b.prefix, b.hierarchical, b.lease_time)
+        select d.n, jsonb_build_object(
+                   'outcome', 'acknowledged', 'lease_time', d.lease_time, 'blocks', jsonb_build_array(deleg._wire(d.prefix, d.hierarchical, false)),
+                   'nonce', case when d.elsewhere then deleg._contact(d.lessee, to_jsonb(d.contact))
+                                 when (d.contact).nonce is not null then encode(d.nonce, 'hex') end,
+                   'held', case when d.held then (
+                        select sum(deleg._size(h.prefix)) from deleg.blocks h
+                         where h.space = d.space and h.lessee = d.lessee and h.xid is not null) else 0 end)
+          from leased d;
+    if exists (select from unnest(p_messages) as w where w.blocks #> '{0,1}' = 'false') then
+        perform deleg._tell_networks();
+    end if;
+end $$;
+
+-- As _renew(), where the message names one block and it is renewed in full.
+create or replace function deleg._renew_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome jsonb)
+language plpgsql as $$
+declare
+    v_reserved boolean;
+    v_any boolean := false;
+begin
+    for n, outcome, v_reserved in
+        with found as materialized (
+            select w.n, w.space, w.server, w.contact, w.blocks, l.lessee, l.nonce, b.prefix, o.granted,
+                   deleg._elsewhere(w.contact, l.address, l.port, l.relayed, l.hardware, l.nonce) as elsewhere
+              from rows from (unnest(p_n), unnest(p_messages)) as w (n)
+             cross join lateral (
+                    select x.* from deleg.lessees x where x.space = w.space and x.identity = decode(w.identity, 'hex') offset 0) as l
+             cross join lateral (
+                    select x.prefix, x.origin, x.pool from deleg.blocks x
+                     where x.space = w.space and x.prefix = (w.blocks #>> '{0,0}')::cidr and x.lessee = l.lessee
+                       and x.state in ('leased', 'reserved') and not x.draining offset 0) as b
+             cross join lateral (
+                    select deleg._within(coalesce((w.blocks #>> '{0,2}')::bigint, p.lease_time, w.lease_time), x) as granted
+                      from deleg.origins x, deleg.pools p
+                     where x.space = w.space and x.prefix = b.origin and not x.closing and (x.kind <> 'upstream' or not w.through)
+                       and p.pool = b.pool offset 0) as o
+             where jsonb_array_length(w.blocks) = 1 and w.blocks #>> '{0,1}' = 'full' and o.granted > 0),
+        renewed as (
+            update deleg.blocks b
+               set server = f.server, renewed = now(), reason = f.blocks #>> '{0,6}', detail = f.blocks #> '{0,7}', lease_time = f.granted,
+                   expires = deleg._ends(f.granted), due = least(b.due, deleg._ends(f.granted))
+              from found f
+             where b.space = f.space and b.prefix = f.prefix and b.lessee = f.lessee and b.state in ('leased', 'reserved') and not b.draining
+            returning f.*, b.hierarchical),
+        reported as (
+            insert into deleg.usage as u (space, prefix, lessee, high_water, in_use, unusable)
+            select r.space, r.prefix, r.lessee, (r.blocks #>> '{0,3}')::integer, (r.blocks #>> '{0,4}')::integer, (r.blocks #>> '{0,5}')::integer
+              from renewed r
+             where coalesce(r.blocks #>> '{0,3}', r.blocks #>> '{0,4}', r.blocks #>> '{0,5}') is not null
+            on conflict (space, prefix) do update
+               set lessee = excluded.lessee, reported = excluded.reported, high_water = excluded.high_water,
+                   in_use = excluded.in_use, unusable = excluded.unusable),
+        done as (
+            delete from deleg.takebacks t using renewed r where t.space = r.space and t.prefix = r.prefix)
+        select r.n, jsonb_build_object(
+                   'outcome', 'acknowledged', 'lease_time', r.granted, 'refused', '[]'::jsonb,
+                   'blocks', jsonb_build_array(deleg._wire(r.prefix, r.hierarchical, false)),
+                   'nonce', case when r.elsewhere then deleg._contact(r.lessee, to_jsonb(r.contact))
+                                 when (r.contact).nonce is not null then encode(r.nonce, 'hex') end),
+               not r.hierarchical
+          from renewed r
+    loop
+        v_any := v_any or v_reserved;
+        return next;
+    end loop;
+    if v_any then                                            -- its hosts' leases may last longer from now on
+        perform deleg._tell_networks();
+    end if;
+end $$;
+
+-- Whether a lessee was answered elsewhere before, or there is no nonce yet where it can use one.
+create or replace function deleg._elsewhere(p_contact deleg.contact, p_address inet, p_port integer, p_relayed boolean, p_hardware bytea, p_nonce bytea)
+returns boolean
+language sql immutable as $$
+    select (p_address, p_port, p_relayed, p_hardware) is distinct from
+           ((p_contact).address, (p_contact).port, (p_contact).relayed, decode((p_contact).hardware, 'hex'))
+           or (p_nonce is null and (p_contact).nonce is not null)
+$$;
+
 -- One batch of client messages, one transaction, one round trip. Returns one outcome per message, in their order.
 -- Each op: {"op": offer|accept|renew|release|reclaim|list|note, "space": n, "identity": hex, ...}. Raises if any single op fails: the
 -- server then sends them one by one, so that one failure does not take the others with it.
 -- (The planner's settings: plans are kept for the life of a connection, and must not be made for the few blocks of the first minute.)
 create or replace function deleg.apply(p_batch jsonb) returns jsonb
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan as $$
 declare
-    v_op jsonb;
-    v_space integer;
-    v_identity bytea;
+    v_outcomes jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p_batch)]);
+    v_n integer;
     v_outcome jsonb;
-    v_outcomes jsonb[] := '{}';
+    v_many record;
     v_leased boolean;
 begin
     -- Losing an offer is harmless (its REQUEST is checked again), so a batch of nothing else needs no wait for the disk (I6).
@@ -983,23 +1394,56 @@ begin
        from (select distinct hashtextextended(e ->> 'identity', (e ->> 'space')::bigint) as k
                from jsonb_array_elements(p_batch) as e order by k) as clients;
     v_leased := exists (select from deleg.origins where kind = 'upstream');
-    for v_op in select value from jsonb_array_elements(p_batch) loop
-        v_space := (v_op ->> 'space')::integer;
-        v_identity := decode(v_op ->> 'identity', 'hex');
-        v_outcome := case v_op ->> 'op'
-            when 'offer' then deleg._offer(v_space, v_identity, v_op, v_leased)
-            when 'accept' then deleg._accept(v_space, v_identity, v_op)
-            when 'renew' then deleg._renew(v_space, v_identity, v_op)
-            when 'release' then deleg._release(v_space, v_identity, v_op)
-            when 'reclaim' then deleg._reclaim(v_space, v_identity, v_op)
-            when 'list' then deleg._list(v_space, v_identity, v_op)
-            when 'note' then deleg._note_op(v_space, v_identity, v_op) end;
-        if v_outcome is null then
-            raise exception 'unknown op: %', v_op using errcode = 'invalid_parameter_value';
-        end if;
-        v_outcomes := v_outcomes || v_outcome;
+    if jsonb_array_length(p_batch) > 1 then
+        -- The first message of each client, by kind; offers last, since they need lock 2.
+        for v_many in
+            select op, array_agg(n order by n) as n, array_agg(message order by n) as messages
+              from (select distinct on (e ->> 'identity', e ->> 'space') n::integer, e ->> 'op' as op,
+                           jsonb_populate_record(null::message, e) as message
+                      from jsonb_array_elements(p_batch) with ordinality as w (e, n)
+                     order by e ->> 'identity', e ->> 'space', n) as first
+             where op in ('offer', 'accept', 'renew') group by op order by op = 'offer'
+        loop
+            case v_many.op
+                when 'accept' then
+                    for v_n, v_outcome in select * from _accept_many(v_many.n, v_many.messages) loop
+                        v_outcomes[v_n] := v_outcome;
+                    end loop;
+                when 'renew' then
+                    for v_n, v_outcome in select * from _renew_many(v_many.n, v_many.messages) loop
+                        v_outcomes[v_n] := v_outcome;
+                    end loop;
+                when 'offer' then
+                    for v_n, v_outcome in select * from _offer_many(v_many.n, v_many.messages, v_leased) loop
+                        v_outcomes[v_n] := v_outcome;
+                    end loop;
+            end case;
+        end loop;
+    end if;
+    for v_n in select i from generate_subscripts(v_outcomes, 1) as i where v_outcomes[i] is null order by i loop
+        v_outcomes[v_n] := _apply_one(p_batch -> v_n - 1, v_leased);
     end loop;
     return to_jsonb(v_outcomes);
+end $$;
+
+create or replace function deleg._apply_one(p_op jsonb, p_leased boolean) returns jsonb
+language plpgsql as $$
+declare
+    v_space integer := (p_op ->> 'space')::integer;
+    v_identity bytea := decode(p_op ->> 'identity', 'hex');
+    v_outcome jsonb := case p_op ->> 'op'
+        when 'offer' then deleg._offer(v_space, v_identity, p_op, p_leased)
+        when 'accept' then deleg._accept(v_space, v_identity, p_op)
+        when 'renew' then deleg._renew(v_space, v_identity, p_op)
+        when 'release' then deleg._release(v_space, v_identity, p_op)
+        when 'reclaim' then deleg._reclaim(v_space, v_identity, p_op)
+        when 'list' then deleg._list(v_space, v_identity, p_op)
+        when 'note' then deleg._note_op(v_space, v_identity, p_op) end;
+begin
+    if v_outcome is null then
+        raise exception 'unknown op: %', p_op using errcode = 'invalid_parameter_value';
+    end if;
+    return v_outcome;
 end $$;
 
 
@@ -1007,25 +1451,29 @@ end $$;
 
 -- Offers whose hold is over become free, leases that ended go into quarantine, quarantines that ended become free, emptied origins
 -- that are being removed go, unless they are leased to us: the RELEASE comes first. An origin whose lease ended is removed, and with it
--- has ended all that was of it (I3). At most p_limit blocks; the caller calls again while there is something to do.
+-- has ended all that was of it (I3). At most p_limit blocks of each kind, so that no lock is held for long; `more`: call again at once.
 create or replace function deleg.sweep(p_limit integer, p_quarantine bigint)
-returns table (offers integer, leases integer, quarantines integer, origins_removed integer, takebacks_due integer)
+returns table (offers integer, leases integer, quarantines integer, origins_removed integer, takebacks_due integer, more boolean)
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
+    v_holds bigint[];
     v_due record;
     v_origin record;
     v_spaces integer[] := '{}';
+    v_looked integer;
     v_changed boolean := false;                              -- something that the networks' role looks at
 begin
-    offers := 0; leases := 0; quarantines := 0; origins_removed := 0;
-    takebacks_due := (select count(*) from takebacks where next_at <= now());
+    offers := 0; leases := 0; quarantines := 0; origins_removed := 0; more := false;
+    takebacks_due := (select count(*) from (select from takebacks where next_at <= now() limit p_limit) as t);
     if not pg_try_advisory_xact_lock(221, 0) then            -- another server sweeps
         return next;
         return;
     end if;
+    v_holds := array(select hold from holds where ends <= now() order by ends limit p_limit / 2);
     for v_due in
-        select space from blocks where expires <= now()
+        select space from (select space, expires from blocks where due <= now() order by due limit p_limit) as b where expires <= now()
+        union select space from _lapsed(v_holds, 1)
         union select space from origins where kind = 'upstream' and expires <= now() and not closing order by space
     loop
         perform _own_free_blocks(v_due.space);
@@ -1037,10 +1485,18 @@ begin
         perform _close(v_origin.space, v_origin.prefix, 'own lease ended');
         v_changed := true;
     end loop;
+    for v_due in select space, prefix from _lapsed(v_holds, p_limit) where space = any (v_spaces) loop
+        perform _free(v_due.space, v_due.prefix, 'offer expired');
+        offers := offers + 1;
+    end loop;
+    delete from holds h
+     where h.hold = any (v_holds) and not exists (
+            select from unnest(h.prefixes) as w (prefix)
+              join blocks b on b.space = h.space and b.prefix = w.prefix and b.state = 'offered' and b.expires <= h.ends);
     for v_due in
         select space, prefix, state, network is not null or not coalesce(hierarchical, true) as served from blocks
-         where expires <= now() and space = any (v_spaces)
-         order by expires limit p_limit for update skip locked
+         where due <= now() and expires <= now() and space = any (v_spaces)
+         order by due limit p_limit for update skip locked
     loop
         case v_due.state
             when 'offered' then
@@ -1055,6 +1511,12 @@ begin
         end case;
         v_changed := v_changed or v_due.served;
     end loop;
+    -- Last, since nothing more is waited for. What was renewed is looked at when it now ends.
+    update blocks b set due = b.expires
+      from (select space, prefix from blocks where due <= now() and expires > now() order by due limit p_limit for no key update skip locked) as l
+     where b.space = l.space and b.prefix = l.prefix;
+    get diagnostics v_looked = row_count;
+    more := greatest(v_looked, offers, leases + quarantines) >= p_limit or cardinality(v_holds) >= p_limit / 2;
     for v_origin in
         select o.space, o.prefix, o.kind from origins o
          where o.closing and (o.kind <> 'upstream' or o.expires <= now()) and not exists (
@@ -1073,6 +1535,16 @@ begin
     return next;
 end $$;
 
+-- What of these holds is offered still, though the time is over, and nobody is at it.
+create or replace function deleg._lapsed(p_holds bigint[], p_limit integer) returns table (space integer, prefix cidr)
+language sql as $$
+    select b.space, b.prefix
+      from deleg.holds h
+     cross join lateral unnest(h.prefixes) as w (prefix)
+      join deleg.blocks b on b.space = h.space and b.prefix = w.prefix and b.state = 'offered' and b.expires <= now()
+     where h.hold = any (p_holds) limit p_limit for update of b skip locked
+$$;
+
 create or replace function deleg._remove_origin(p_space integer, p_prefix cidr) returns void
 language sql as $$
     delete from deleg.blocks
@@ -1087,26 +1559,64 @@ language sql security definer set search_path = deleg, pg_temp as $$
     on conflict (address) do update set name = excluded.name, version = excluded.version, last_seen = now()
 $$;
 
--- The figures policies decide by: per space and lessee what is held and used, and what is free. May be seconds old.
+-- What the tallies should say.
+create or replace view deleg._counted as
+    select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix)::smallint as length, count(*) as amount
+      from deleg.blocks where deleg._counts_as(state, draining) is not null group by 1, 2, 3, 4
+    union all
+    select space, 0, 'used', 0::smallint, sum(deleg._used(prefix, in_use, high_water))::bigint from deleg.usage where lessee is not null group by 1;
+
+-- The figures policies decide by: per space what is held and used, and what is free. From the tallies, so no dearer with more blocks.
 create or replace function deleg.totals()
-returns table (space integer, identity bytea, held bigint, used bigint)
+returns table (space integer, held bigint, used bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
-    select b.space, l.identity, sum(_size(b.prefix))::bigint,
-           -- 65534 is the most that can be reported: of a larger block it is taken for all of it.
-           sum(case when coalesce(u.in_use, u.high_water, 0) = 65534 then _size(b.prefix)
-                    else coalesce(u.in_use, u.high_water, 0) end)::bigint
-      from blocks b
-      join lessees l using (lessee)
-      left join usage u on u.space = b.space and u.prefix = b.prefix
-     where b.state in ('leased', 'reserved')
-     group by b.space, l.identity
+    select t.space, coalesce(sum(t.amount << (32 - t.length)) filter (where t.what = 'held'), 0)::bigint,
+           coalesce(sum(t.amount) filter (where t.what = 'used'), 0)::bigint
+      from tallies t where t.what in ('held', 'used') group by t.space having sum(t.amount) <> 0
 $$;
 
 create or replace function deleg.free_by_length()
 returns table (space integer, pool integer, prefix_length integer, blocks bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
-    select b.space, b.pool, masklen(b.prefix), count(*) from blocks b
-     where b.state = 'free' and not b.draining group by 1, 2, 3
+    select t.space, t.pool, t.length::integer, sum(t.amount)::bigint
+      from tallies t where t.what = 'open' group by t.space, t.pool, t.length having sum(t.amount) <> 0
+$$;
+
+-- What each of these lessees holds and uses; nothing for those that hold nothing. n: which of them, from 1.
+create or replace function deleg.holdings(p_spaces integer[], p_identities bytea[])
+returns table (n integer, held bigint, used bigint)
+language sql stable security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
+    select w.n::integer, sum(_size(b.prefix))::bigint, coalesce(sum(_used(b.prefix, u.in_use, u.high_water)), 0)::bigint
+      from unnest(p_spaces, p_identities) with ordinality as w (space, identity, n)
+      join lessees l on l.space = w.space and l.identity = w.identity
+      join blocks b on b.space = l.space and b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')
+      left join usage u on u.space = b.space and u.prefix = b.prefix
+     group by w.n
+$$;
+
+-- Tallies of connections that are no more are added up. One server at a time.
+create or replace function deleg.keep_tallies() returns void
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+begin
+    if not pg_try_advisory_xact_lock(225, 0) then
+        return;
+    end if;
+    with gone as (
+        delete from tallies t where t.process <> 0 and not exists (select from pg_stat_activity a where a.pid = t.process)
+        returning t.*)
+    insert into tallies as t (space, pool, what, length, process, amount)
+    select space, pool, what, length, 0, sum(amount) from gone group by space, pool, what, length having sum(amount) <> 0
+    on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
+end $$;
+
+-- All tallies anew, by counting. Alone with the ledger until the end of the transaction.
+create or replace function deleg._count_all() returns void
+language sql as $$
+    lock table deleg.blocks, deleg.usage, deleg.tallies in exclusive mode;
+    delete from deleg.tallies;
+    insert into deleg.tallies (space, pool, what, length, process, amount)
+    select space, pool, what, length, 0, amount from deleg._counted;
 $$;
 
 -- What servers need to know of spaces, pools and each other, as one value.
@@ -1219,7 +1729,7 @@ begin
     if v_now.expires < v_was.expires then
         perform deleg._cut_short(v_now);
     end if;
-    update deleg.blocks set expires = v_now.expires, renewed = now()
+    update deleg.blocks set expires = v_now.expires, due = least(due, v_now.expires), renewed = now()
      where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
        and state = 'local' and expires <> v_now.expires;
     if p_deprecated and not v_was.closing then
@@ -1261,7 +1771,7 @@ end $$;
 create or replace function deleg._cut_short(p_origin deleg.origins) returns void
 language sql as $$
     with cut as (
-        update deleg.blocks set expires = p_origin.expires, reason = 'own lease was cut short'
+        update deleg.blocks set expires = p_origin.expires, due = least(due, p_origin.expires), reason = 'own lease was cut short'
          where space = p_origin.space and state in ('leased', 'reserved') and expires > p_origin.expires
            and prefix between network(p_origin.prefix) and set_masklen(broadcast(p_origin.prefix), 32)::cidr
         returning space, prefix)
@@ -1891,6 +2401,24 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     select 'network', b.space, b.prefix, format('is %s, of network %s', b.state, coalesce(b.network, 'none'))
       from blocks b where case when b.state = 'local' then b.network is null else b.network is not null and b.state <> 'quarantined' end
     union all
+    select 'lessee', b.space, b.prefix, 'is held by nobody that is known' from blocks b left join lessees l on l.lessee = b.lessee and l.space = b.space
+     where b.lessee is not null and l.lessee is null
+    union all
+    select 'due', b.space, b.prefix, format('ends at %s, is looked at at %s', b.expires, b.due) from blocks b
+     where (b.due is null) <> (b.expires is null) or b.state <> 'offered' and b.due > b.expires
+    union all
+    select 'hold', b.space, b.prefix, 'is offered, but nobody will end it'
+      from blocks b left join (select h.space, w.prefix from holds h cross join lateral unnest(h.prefixes) as w (prefix)) as h
+                   on h.space = b.space and h.prefix = b.prefix
+     where b.state = 'offered' and h.prefix is null
+    union all
+    select 'tally', coalesce(c.space, t.space), null, format('%s, pool %s, /%s: %s, tallied are %s', coalesce(c.what, t.what), coalesce(c.pool, t.pool),
+                                                            coalesce(c.length, t.length), coalesce(c.amount, 0), coalesce(t.amount, 0))
+      from _counted c
+      full join (select x.space, x.pool, x.what, x.length, sum(x.amount) as amount from tallies x group by 1, 2, 3, 4) as t
+           on t.space = c.space and t.pool = c.pool and t.what = c.what and t.length = c.length
+     where coalesce(c.amount, 0) <> coalesce(t.amount, 0)
+    union all
     select 'closing', b.space, b.prefix, format('is free%s, its origin %s is %s', case when b.draining then ', draining' else '' end,
                                                 o.prefix, case when o.closing then 'being removed' else 'not being removed' end)
       from blocks b join origins o on o.space = b.space and o.prefix = b.origin
@@ -1951,7 +2479,7 @@ create or replace view report.lessees as
             select count(b.prefix) as subnets, coalesce(sum(deleg._size(b.prefix)), 0)::bigint as held,
                    coalesce(sum(coalesce(u.in_use, u.high_water)), 0)::bigint as used, max(b.renewed) as last_renewed
               from deleg.blocks b left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
-             where b.space = l.space and b.lessee = l.lessee and b.state in ('leased', 'reserved')) as h on true;
+             where b.space = l.space and b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')) as h on true;
 
 -- What there is: size, what is free (and in which sizes), and what the rest is.
 create or replace view report.pools as
@@ -2021,7 +2549,7 @@ grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_repor
 
 -- The servers: the messages, the clock and what policies read. No table, no DDL.
 grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
-    deleg.free_by_length(), deleg.directory(), deleg.ledger_check(),
+    deleg.free_by_length(), deleg.holdings(integer[], bytea[]), deleg.directory(), deleg.keep_tallies(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),
     deleg.identity(), deleg.claim(text, text, double precision), deleg.unclaim(text, text),

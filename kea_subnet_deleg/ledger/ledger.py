@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_json
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -52,13 +52,17 @@ class LedgerUnavailable(LedgerError):
 
 
 class Swept(NamedTuple):
-    """How many blocks a sweep moved on, by the state they were in, and origins it removed; and how many FORCERENEWs are due."""
+    """How many blocks a sweep moved on, by the state they were in, and origins it removed; and how many FORCERENEWs are due.
+
+    `more`: there is more to do at once.
+    """
 
     offers: int
     leases: int
     quarantines: int
     origins_removed: int
     takebacks_due: int = 0
+    more: bool = False
 
     def __bool__(self) -> bool:
         """Whether it did anything."""
@@ -250,7 +254,7 @@ class Ledger:
         raise AssertionError("unreachable")
 
     def sweep(self, limit: int, quarantine: int) -> Swept:
-        """Move on what is due: ended offers, leases and quarantines, emptied origins. At most `limit` blocks.
+        """Move on what is due: ended offers, leases and quarantines, emptied origins. At most `limit` blocks of each.
 
         `quarantine` is in seconds, for leases that ended. Raises LedgerUnavailable, LedgerError.
         """
@@ -263,12 +267,22 @@ class Ledger:
         """
         self.run("server_seen", address=str(IPv4Address(address)), name=name, version=version)
 
-    def totals(self) -> list[tuple[int, bytes, int, int]]:
-        """Return space, identity, addresses held and addresses used of every lessee that holds something.
+    def totals(self) -> list[tuple[int, int, int]]:
+        """Return space, addresses held and addresses used by all its lessees.
 
         Raises LedgerUnavailable, LedgerError.
         """
         return self.run("totals")
+
+    def holdings(self, asked: Sequence[tuple[int, bytes]]) -> dict[tuple[int, bytes], tuple[int, int]]:
+        """Return addresses held and used of those lessees, by space and client identifier, that hold something.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        rows = self.run(
+            "holdings", spaces=[space for space, _ in asked], identities=[identity for _, identity in asked]
+        )
+        return {asked[n - 1]: (held, used) for n, held, used in rows}
 
     def free_by_length(self) -> list[tuple[int, int, int, int]]:
         """Return space, pool, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""

@@ -7,15 +7,23 @@ select deleg.apply(%(batch)s);
 
 -- sweep --
 -- What time does: offers, leases and quarantines that end
-select offers, leases, quarantines, origins_removed, takebacks_due from deleg.sweep(%(limit)s, %(quarantine)s);
+select offers, leases, quarantines, origins_removed, takebacks_due, more from deleg.sweep(%(limit)s, %(quarantine)s);
 
 -- server_seen --
 -- A server of this domain speaks from this address
 select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s);
 
 -- totals --
--- Per space and lessee: addresses held and used
-select space, identity, held, used from deleg.totals();
+-- Per space: addresses held and used
+select space, held, used from deleg.totals();
+
+-- holdings --
+-- What some lessees hold and use
+select n, held, used from deleg.holdings(%(spaces)s::integer[], %(identities)s::bytea[]);
+
+-- keep_tallies --
+-- Add up what connections that are no more have counted
+select deleg.keep_tallies();
 
 -- free_by_length --
 -- Per space and pool: free blocks by prefix length

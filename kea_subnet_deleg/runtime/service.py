@@ -220,11 +220,11 @@ class _Service:
             swept = ledger.sweep(SWEEP_LIMIT, self._settings.quarantine_time)
             if swept.takebacks_due or self._shortages:
                 self._kea.send(self._takeback.turn(ledger))
-            if not swept:
+            if swept:
+                moved = ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)
+                self._journal.debug("SUBNET_DELEG_SWEPT", moved)
+            if not (swept or swept.more):
                 break
-            self._journal.debug(
-                "SUBNET_DELEG_SWEPT", ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)
-            )
 
     def _figures_wanted(self, directory: Directory) -> bool:
         """Whether some policy in use decides by figures: best-fit does not."""

@@ -24,8 +24,8 @@ class Held:
 
     state: str
     client: bytes
-    xid: int
-    slot: int
+    xid: int | None
+    slot: int | None
     hierarchical: bool
     lease_time: int
     server: int
@@ -311,9 +311,10 @@ class Model:
     def quarantine(self, block: IPv4Network, due: bool = False) -> None:
         held = self.held[block]
         held.state, held.draining, held.due, held.usage = "quarantined", False, due, None
+        held.xid = held.slot = None
         self.takebacks.pop(block, None)
 
-    def sweep(self, quarantine: int) -> tuple[int, int, int, int, int]:
+    def sweep(self, quarantine: int) -> tuple[int, int, int, int, int, bool]:
         offers = leases = quarantines = 0
         for origin in self.origins.values():
             origin.closing = origin.closing or origin.ended
@@ -336,7 +337,7 @@ class Model:
         ]
         for prefix in empty:
             self.remove(prefix)
-        return offers, leases, quarantines, len(empty), takebacks
+        return offers, leases, quarantines, len(empty), takebacks, False
 
     def blocks_out(self, origin: IPv4Network) -> int:
         return sum(block.subnet_of(origin) for block in self.held)

@@ -130,7 +130,7 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
         "takeback",
         (
             "insert into deleg.takebacks (space, prefix, reason) values (0, '10.64.0.0/24', 'x')",
-            "update deleg.blocks set state = 'quarantined', draining = false where prefix = '10.64.0.0/24'",
+            "update deleg.blocks set state = 'quarantined', draining = false, xid = null, slot = null where prefix = '10.64.0.0/24'",
         ),
         [MINE],
     ),

@@ -264,6 +264,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 space,
                 block,
             )
+            # An offer ends when its hold does.
+            self.database.sql(
+                "insert into deleg.holds (ends, space, prefixes) values (now() - interval '1 s', %s, array[%s]::cidr[])",
+                space,
+                block,
+            )
             model.held[block].due = True
         for block in self.some(data, sorted(model.takebacks)):
             self.database.sql(

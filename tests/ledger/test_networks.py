@@ -270,7 +270,8 @@ def test_the_use_of_what_relays_reserve_is_measured_here(database: Database) -> 
     database.sql("update deleg.origins set next_try = now()")
     (due,) = upstreams.due(10)
     assert (due.high_water, due.in_use, due.unusable) == (9, 7, 1)
-    assert ledger.totals() == [(0, CLIENT.identity, 64, 7)]
+    assert ledger.totals() == [(0, 64, 7)]
+    assert ledger.holdings([(0, CLIENT.identity)]) == {(0, CLIENT.identity): (64, 7)}
     assert database.violations() == []
 
 
@@ -290,6 +291,7 @@ def test_our_own_use_is_nobodys_share(database: Database) -> None:
     take(ledger, 26)
     Networks(ledger).measured([Measured(network("10.64.0.64/26"), 60, 60, 0)])
     do(ledger, CLIENT.renew(block, usage=(9, 8, 0)))
-    assert ledger.totals() == [(0, CLIENT.identity, 64, 8)]
+    assert ledger.totals() == [(0, 64, 8)]
+    assert ledger.holdings([(0, CLIENT.identity)]) == {(0, CLIENT.identity): (64, 8)}
     assert database.sql("select lessee, used, share from report.lessees") == [("02:00:00:00:00:01", 8, 1)]
     assert ledger.takeback_least_used(0, (2,), 1000, 100, 0) == 1

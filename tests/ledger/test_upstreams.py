@@ -164,7 +164,7 @@ def test_when_it_ends_all_ends(database: Database) -> None:
     assert one(ledger, CLIENT.renew(block)).result is Result.REFUSED
     assert database.violations() == []
     pass_time(database, 60)
-    assert ledger.sweep(100, 60) == (0, 0, 2, 1, 0)
+    assert ledger.sweep(100, 60) == (0, 0, 2, 1, 0, False)
     assert database.blocks() == {}
 
 
@@ -248,7 +248,7 @@ def test_an_operator_has_the_last_word(database: Database) -> None:
     assert database.blocks() == {str(BLOCK): "free"}
     obtain(ledger)
     assert one(ledger, CLIENT.offer(1, 28)).result is Result.EXHAUSTED
-    assert ledger.sweep(10, 0) == (0, 0, 0, 0, 0)
+    assert ledger.sweep(10, 0) == (0, 0, 0, 0, 0, False)
     assert Upstreams(ledger).give_back(3600, 10) == [Leased(0, BLOCK, UPSTREAM)]
     Upstreams(ledger).released(0, BLOCK)
     assert database.blocks() == {}
