@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_json
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -255,6 +255,14 @@ class Ledger:
         `quarantine` is in seconds, for leases that ended. Raises LedgerUnavailable, LedgerError.
         """
         return Swept(*self.run("sweep", limit=limit, quarantine=quarantine)[0])
+
+    def keep_events(self) -> str | None:
+        """Do a step of what has to be done for the events: make partitions ahead, let go what is kept no longer. Milliseconds.
+
+        Returns what it did; None where nothing is to be done, or somebody else is in the way. Raises LedgerUnavailable, LedgerError.
+        """
+        done: str | None = self.run("keep_events")[0][0]
+        return done
 
     def server_seen(self, address: int, name: str, version: str) -> None:
         """Say that `address` (host-order integer) is a server identifier of this domain.

@@ -119,6 +119,10 @@ select deleg.network_measured(%(prefixes)s::cidr[], %(in_use)s::integer[], %(pea
 -- What is in use, for today
 select deleg.keep_days();
 
+-- keep_events --
+-- A step of what has to be done for the partitions of the events; null where nothing has
+select deleg.keep_events();
+
 -- schema_version --
 -- The version of the schema in this database; an error where there is none
 select max(version) from deleg.schema_version;
@@ -167,6 +171,14 @@ select * from report.pools order by space, origin;
 -- subnets --
 -- The subnets report
 select * from report.subnets order by space, subnet;
+
+-- history_keep --
+-- How many days events are kept; null: for ever
+select deleg.history_keep(%(days)s);
+
+-- history_kept --
+-- How many days events are kept; null: for ever
+select deleg.history_kept();
 
 -- ledger_check --
 -- A row per violation of an invariant

@@ -43,6 +43,10 @@ VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
 DAYS_INTERVAL: Final = 600.0
 """Seconds between two samples of usage for its growth per day (seed [0127])."""
+EVENTS_INTERVAL: Final = 60.0
+"""Seconds between two looks at the partitions of the events."""
+EVENTS_AT_ONCE: Final = 10
+"""Steps in a row, of some 20 ms each, while there is something to do: 5 * 10^7 events a day."""
 ANNOUNCE_INTERVAL: Final = 20.0
 """Seconds between two updates of this server's last_seen in the ledger; after a minute without, others speak for it."""
 
@@ -87,6 +91,7 @@ class _Service:
                 Task("view", settings.view_interval, self._view, share=VIEW_SHARE),
                 Task("announce", ANNOUNCE_INTERVAL, self._announce_again),
                 Task("days", DAYS_INTERVAL, self._keep_days),
+                Task("events", EVENTS_INTERVAL, self._keep_events),
             ],
             self._timer_ledger,
             self._keeper("timers", self._timer_ledger),
@@ -245,6 +250,13 @@ class _Service:
 
     def _keep_days(self, ledger: Ledger) -> None:
         Networks(ledger).keep_days()
+
+    def _keep_events(self, ledger: Ledger) -> None:
+        for _ in range(EVENTS_AT_ONCE):
+            done = ledger.keep_events()
+            if done is None:
+                break
+            self._journal.debug("SUBNET_DELEG_EVENTS", done)
 
     def _publish(self) -> None:
         """Say what `subnet-deleg-status` reports of the service; to be called whenever it changes."""
