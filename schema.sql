@@ -268,12 +268,11 @@ create index events_kept_went on deleg.events_kept (at) where state is null;
 
 -- How far work that is done in steps has come.
 create table deleg.progress (
-    what text primary key,                       -- events or days
-    part text,                                   -- of this partition
+    what text primary key,
+    part text,                                   -- events: of this partition
     pages bigint,                                --   so many pages are in events_kept
-    day date,                                    -- of this day
-    space integer,                               --   up to
-    prefix cidr                                  --   this block
+    space integer,                               -- days: the last block that was looked at; null: at the beginning
+    prefix cidr
 );
 
 
@@ -1638,20 +1637,40 @@ begin
     end loop;
 end $$;
 
--- What is in use now, for the day; what is older than 400 days goes. One server at a time.
-create or replace function deleg.keep_days() returns void
-language plpgsql security definer set search_path = deleg, pg_temp as $$
+-- What is in use now, for the day; what is older than 400 days goes. One server at a time, and p_limit blocks in a step. True: there is
+-- more to do before all that is known was looked at, in the order of space and prefix, which `progress` keeps.
+create or replace function deleg.keep_days(p_limit integer default 1000) returns boolean
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_today date := (now() at time zone 'utc')::date;
+    v_from progress;
+    v_to progress;
+    v_read integer;
+    v_gone integer;
 begin
     if not pg_try_advisory_xact_lock(224, 0) then
-        return;
+        return false;
     end if;
-    insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
-    select space, prefix, v_today, in_use, in_use, in_use from usage where in_use is not null
-    on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most)
-     where (d.in_use_last, d.most) is distinct from (excluded.in_use_last, greatest(d.most, excluded.most));
-    delete from usage_days where day < v_today - 400;
+    insert into progress (what) values ('days') on conflict (what) do nothing;
+    select * into strict v_from from progress where what = 'days';
+    with step as materialized (
+        select space, prefix, in_use from usage
+         where (space, prefix) > (coalesce(v_from.space, -1), coalesce(v_from.prefix, '0.0.0.0/0')) order by space, prefix limit p_limit),
+    written as (
+        insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
+        select s.space, s.prefix, v_today, s.in_use, s.in_use, s.in_use
+          from step s left join usage_days k on k.space = s.space and k.prefix = s.prefix and k.day = v_today
+         where s.in_use is not null and (k.in_use_last, k.most) is distinct from (s.in_use, greatest(k.most, s.in_use))
+        on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most))
+    select space, prefix, count(*) over () into v_to.space, v_to.prefix, v_read from step order by space desc, prefix desc limit 1;
+    -- At the end: from the beginning again, the next time.
+    update progress set space = v_to.space, prefix = v_to.prefix where what = 'days' and v_read = p_limit;
+    update progress set space = null, prefix = null where what = 'days' and coalesce(v_read, 0) < p_limit and space is not null;
+    delete from usage_days where (space, prefix, day) in (
+        select space, prefix, day from usage_days where day < v_today - 400 order by day limit p_limit);
+    get diagnostics v_gone = row_count;
+    return v_read = p_limit or v_gone = p_limit;
 end $$;
 
 
@@ -2204,7 +2223,7 @@ grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), dele
     deleg.upstream_secret(inet), deleg.upstream_replayed(inet, numeric), deleg.upstream_leased(),
     deleg.network_served(text[]), deleg.network_take(text, text, integer[], integer, bigint), deleg.network_drain(cidr[], text),
     deleg.network_reopen(cidr[]), deleg.network_end(cidr[], bigint, text),
-    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days(), deleg.keep_events(integer) to kea_deleg_hook;
+    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days(integer), deleg.keep_events(integer) to kea_deleg_hook;
 grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- Operators: spaces, pools and leases, by function, and reading everything.

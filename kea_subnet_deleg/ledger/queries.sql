@@ -116,7 +116,7 @@ select deleg.network_end(%(prefixes)s::cidr[], %(quarantine)s, %(reason)s);
 select deleg.network_measured(%(prefixes)s::cidr[], %(in_use)s::integer[], %(peak)s::integer[], %(unusable)s::integer[]);
 
 -- keep_days --
--- What is in use, for today
+-- What is in use, for today: of the next blocks; whether there are more
 select deleg.keep_days();
 
 -- keep_events --

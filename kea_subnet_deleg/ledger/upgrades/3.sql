@@ -58,9 +58,10 @@ create table deleg.progress (
     what text primary key,
     part text,
     pages bigint,
-    day date,
     space integer,
     prefix cidr
 );
+
+drop function if exists deleg.keep_days();
 
 -- ---------------------------------------------------------------------------------------------------------- the blocks
