@@ -1641,7 +1641,7 @@ end $$;
 -- more to do before all that is known was looked at, in the order of space and prefix, which `progress` keeps.
 create or replace function deleg.keep_days(p_limit integer default 1000) returns boolean
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_today date := (now() at time zone 'utc')::date;
     v_from progress;
@@ -1742,7 +1742,7 @@ end $$;
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
 create or replace function deleg.keep_events(p_pages integer default 50) returns text
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
 declare
     v_ends timestamptz;
     v_part text;
@@ -1941,7 +1941,7 @@ end $$;
 create or replace function deleg.takeback_least_used(p_space integer, p_pools integer[], p_addresses bigint, p_limit integer, p_grace bigint)
 returns integer
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_chosen integer;
 begin
@@ -1949,8 +1949,8 @@ begin
     select chosen.space, chosen.prefix, 'shortage' from (
         select b.space, b.prefix, sum(_size(b.prefix)) over (
                    order by coalesce(u.in_use, u.high_water, 0)::numeric / _size(b.prefix), b.renewed, b.prefix) - _size(b.prefix) as before
-          from blocks b left join usage u on u.space = b.space and u.prefix = b.prefix
-         where b.space = p_space and b.pool = any (p_pools) and b.state in ('leased', 'reserved') and not b.draining
+          from _some_of(p_space, p_pools, 5000) b left join usage u on u.space = b.space and u.prefix = b.prefix
+         where b.state in ('leased', 'reserved') and not b.draining
            and b.lessee is not null and b.renewed < now() - make_interval(secs => p_grace)
            and coalesce(u.in_use, u.high_water, 0) * 2 <= _size(b.prefix)
          order by 3 limit p_limit) as chosen
@@ -1962,6 +1962,25 @@ begin
     get diagnostics v_chosen = row_count;
     return v_chosen;
 end $$;
+
+-- p_limit blocks of these pools, all where there are no more: from a random place on in address order and round, origin after origin.
+-- So the least used of them are the least used of all where it matters most, in a small pool, and of 5000 in a large one: what is
+-- wanted is a few that are little used, at the price of a few, however many there are. Each time it is others.
+create or replace function deleg._some_of(p_space integer, p_pools integer[], p_limit integer) returns setof deleg.blocks
+language sql volatile set enable_seqscan = off as $$
+    select b.*
+      from (select prefix, set_masklen(network(prefix)::inet + floor(random() * deleg._size(prefix))::bigint, 32)::cidr as place
+              from deleg.origins where space = p_space and pool = any (p_pools) order by random()) as o
+     cross join lateral (
+            (select * from deleg.blocks
+              where space = p_space and prefix >= o.place and prefix <= set_masklen(broadcast(o.prefix), 32)::cidr
+              order by prefix limit p_limit)
+            union all
+            (select * from deleg.blocks
+              where space = p_space and prefix >= network(o.prefix) and prefix < o.place
+              order by prefix limit p_limit)) as b
+     limit p_limit
+$$;
 
 -- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server not heard of for a minute.
 -- Each is due again after p_delay seconds, then twice that, and so on; after p_attempts it is given up, and the lease left to its course.
