@@ -202,7 +202,8 @@ create table deleg.usage_days (
     most integer not null,
     primary key (space, prefix, day)
 );
-create index usage_days_day on deleg.usage_days (day);
+-- For what is too old alone. By an index on `day` itself, a plan made while the table was small would look for the day of one block among all.
+create index usage_days_age on deleg.usage_days ((day + 0));
 
 -- The servers that subnets were leased from: by what their FORCERENEWs are checked (RFC 6704).
 create table deleg.upstreams (
@@ -1641,7 +1642,7 @@ end $$;
 -- more to do before all that is known was looked at, in the order of space and prefix, which `progress` keeps.
 create or replace function deleg.keep_days(p_limit integer default 1000) returns boolean
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_today date := (now() at time zone 'utc')::date;
     v_from progress;
@@ -1659,16 +1660,17 @@ begin
          where (space, prefix) > (coalesce(v_from.space, -1), coalesce(v_from.prefix, '0.0.0.0/0')) order by space, prefix limit p_limit),
     written as (
         insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
-        select s.space, s.prefix, v_today, s.in_use, s.in_use, s.in_use
-          from step s left join usage_days k on k.space = s.space and k.prefix = s.prefix and k.day = v_today
-         where s.in_use is not null and (k.in_use_last, k.most) is distinct from (s.in_use, greatest(k.most, s.in_use))
+        select space, prefix, v_today, in_use, in_use, in_use from step s
+         where in_use is not null and (                      -- not as a join: a plan made while the table was small would read all of it
+                select k.in_use_last = s.in_use and k.most >= s.in_use from usage_days k
+                 where k.space = s.space and k.prefix = s.prefix and k.day = v_today) is not true
         on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most))
     select space, prefix, count(*) over () into v_to.space, v_to.prefix, v_read from step order by space desc, prefix desc limit 1;
     -- At the end: from the beginning again, the next time.
     update progress set space = v_to.space, prefix = v_to.prefix where what = 'days' and v_read = p_limit;
     update progress set space = null, prefix = null where what = 'days' and coalesce(v_read, 0) < p_limit and space is not null;
-    delete from usage_days where (space, prefix, day) in (
-        select space, prefix, day from usage_days where day < v_today - 400 order by day limit p_limit);
+    delete from usage_days where ctid = any (array(
+        select ctid from usage_days where day + 0 < v_today - 400 order by day + 0 limit p_limit));
     get diagnostics v_gone = row_count;
     return v_read = p_limit or v_gone = p_limit;
 end $$;
@@ -1742,7 +1744,7 @@ end $$;
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
 create or replace function deleg.keep_events(p_pages integer default 50) returns text
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
 declare
     v_ends timestamptz;
     v_part text;
@@ -1761,9 +1763,8 @@ begin
     select relname into v_part from pg_class
      where relnamespace = 'deleg'::regnamespace and relkind = 'r' and not relispartition and relname ~ '^events_(\d{8}|before)$' limit 1;
     if found then
-        execute format('delete from events_kept where (space, prefix) in (
-                            select space, prefix from events_kept
-                             where state is null and at < (select at from %I limit 1) limit 5000)', v_part);
+        execute format('delete from events_kept where ctid = any (array(
+                            select ctid from events_kept where state is null and at < (select at from %I limit 1) limit 5000))', v_part);
         get diagnostics v_done = row_count;
         if v_done = 0 then
             execute format('drop table %I', v_part);
@@ -1949,7 +1950,9 @@ begin
     select chosen.space, chosen.prefix, 'shortage' from (
         select b.space, b.prefix, sum(_size(b.prefix)) over (
                    order by coalesce(u.in_use, u.high_water, 0)::numeric / _size(b.prefix), b.renewed, b.prefix) - _size(b.prefix) as before
-          from _some_of(p_space, p_pools, 5000) b left join usage u on u.space = b.space and u.prefix = b.prefix
+          from _some_of(p_space, p_pools, 5000) b
+          left join lateral (                                -- with a limit, so that it is looked up and not read whole
+                select in_use, high_water from usage where space = b.space and prefix = b.prefix limit 1) as u on true
          where b.state in ('leased', 'reserved') and not b.draining
            and b.lessee is not null and b.renewed < now() - make_interval(secs => p_grace)
            and coalesce(u.in_use, u.high_water, 0) * 2 <= _size(b.prefix)

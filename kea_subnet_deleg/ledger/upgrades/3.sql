@@ -63,5 +63,7 @@ create table deleg.progress (
 );
 
 drop function if exists deleg.keep_days();
+drop index deleg.usage_days_day;
+create index usage_days_age on deleg.usage_days ((day + 0));
 
 -- ---------------------------------------------------------------------------------------------------------- the blocks
