@@ -39,10 +39,11 @@ create table deleg.schema_version (
 );
 insert into deleg.schema_version (version) values (3);
 
--- As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
+-- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
     sole boolean primary key default true check (sole),
-    identity bytea not null
+    identity bytea not null,
+    history_days integer default 400 check (history_days >= 1)       -- so long are events kept; null: for ever
 );
 insert into deleg.domain (identity) values ('\xff000000010004'::bytea || uuid_send(gen_random_uuid()));
 
@@ -235,7 +236,8 @@ create table deleg.usage_days (
     most integer not null,
     primary key (space, prefix, day)
 );
-create index usage_days_day on deleg.usage_days (day);
+-- For what is too old alone. By an index on `day` itself, a plan made while the table was small would look for the day of one block among all.
+create index usage_days_age on deleg.usage_days ((day + 0));
 
 -- The servers that subnets were leased from: by what their FORCERENEWs are checked (RFC 6704).
 create table deleg.upstreams (
@@ -262,9 +264,11 @@ create table deleg.takebacks (
 );
 create index takebacks_next on deleg.takebacks (next_at);
 
--- The audit trail. `was` and `prefix` differ where the change split or merged; null where the row came or went.
+-- The audit trail. `was` and `prefix` differ where the change split or merged; null where the row came or went. In partitions of a
+-- week (deleg.keep_events). The sequence has no cache: of two events of a prefix the later one has the higher number, whoever wrote it.
+create sequence deleg.events_seq;
 create table deleg.events (
-    seq bigint generated always as identity primary key,
+    seq bigint not null default nextval('deleg.events_seq'),
     at timestamptz not null default clock_timestamp(),
     space integer not null,
     kind text not null,
@@ -279,11 +283,32 @@ create table deleg.events (
     identity bytea,                              -- who, where it has no number yet: refusals
     reason text,
     detail jsonb
-);
-create index events_prefix on deleg.events (space, prefix, seq);
-create index events_was on deleg.events (space, was, seq) where was is distinct from prefix;
+) partition by range (at);
+alter sequence deleg.events_seq owned by deleg.events.seq;
+create table deleg.events_default partition of deleg.events default;
+-- What a prefix or a lessee went through, and when: a Bloom filter of each 32 pages, made when they are full. An insert touches none,
+-- where B-trees would cost twice what the row does.
+create index events_what on deleg.events using brin (
+    at, prefix inet_bloom_ops (n_distinct_per_range = 2000), nullif(was, prefix) inet_bloom_ops (n_distinct_per_range = 1000),
+    lessee int8_bloom_ops (n_distinct_per_range = 1000)) with (pages_per_range = 32);
 create index events_identity on deleg.events (space, identity, kind, at) where identity is not null;
-create index events_at on deleg.events using brin (at);
+
+-- What the events that are no longer kept say: the last of each prefix. Where it says that the prefix went, `state` is null, and the
+-- row goes, too, with the next partition.
+create table deleg.events_kept (
+    like deleg.events,
+    primary key (space, prefix)
+) with (fillfactor = 70);
+create index events_kept_went on deleg.events_kept (at) where state is null;
+
+-- How far work that is done in steps has come.
+create table deleg.progress (
+    what text primary key,
+    part text,                                   -- events: of this partition
+    pages bigint,                                --   so many pages are in events_kept
+    space integer,                               -- days: the last block that was looked at; null: at the beginning
+    prefix cidr
+);
 
 
 -- ==================================================================================================== what can be replaced
@@ -2123,20 +2148,183 @@ begin
     end loop;
 end $$;
 
--- What is in use now, for the day; what is older than 400 days goes. One server at a time.
-create or replace function deleg.keep_days() returns void
-language plpgsql security definer set search_path = deleg, pg_temp as $$
+-- What is in use now, for the day; what is older than 400 days goes. One server at a time, and p_limit blocks in a step. True: there is
+-- more to do before all that is known was looked at, in the order of space and prefix, which `progress` keeps.
+create or replace function deleg.keep_days(p_limit integer default 1000) returns boolean
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_today date := (now() at time zone 'utc')::date;
+    v_from progress;
+    v_to progress;
+    v_read integer;
+    v_gone integer;
 begin
     if not pg_try_advisory_xact_lock(224, 0) then
-        return;
+        return false;
     end if;
-    insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
-    select space, prefix, v_today, in_use, in_use, in_use from usage where in_use is not null
-    on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most)
-     where (d.in_use_last, d.most) is distinct from (excluded.in_use_last, greatest(d.most, excluded.most));
-    delete from usage_days where day < v_today - 400;
+    insert into progress (what) values ('days') on conflict (what) do nothing;
+    select * into strict v_from from progress where what = 'days';
+    with step as materialized (
+        select space, prefix, in_use from usage
+         where (space, prefix) > (coalesce(v_from.space, -1), coalesce(v_from.prefix, '0.0.0.0/0')) order by space, prefix limit p_limit),
+    written as (
+        insert into usage_days as d (space, prefix, day, in_use_first, in_use_last, most)
+        select space, prefix, v_today, in_use, in_use, in_use from step s
+         where in_use is not null and (                      -- not as a join: a plan made while the table was small would read all of it
+                select k.in_use_last = s.in_use and k.most >= s.in_use from usage_days k
+                 where k.space = s.space and k.prefix = s.prefix and k.day = v_today) is not true
+        on conflict (space, prefix, day) do update set in_use_last = excluded.in_use_last, most = greatest(d.most, excluded.most))
+    select space, prefix, count(*) over () into v_to.space, v_to.prefix, v_read from step order by space desc, prefix desc limit 1;
+    -- At the end: from the beginning again, the next time.
+    update progress set space = v_to.space, prefix = v_to.prefix where what = 'days' and v_read = p_limit;
+    update progress set space = null, prefix = null where what = 'days' and coalesce(v_read, 0) < p_limit and space is not null;
+    delete from usage_days where ctid = any (array(
+        select ctid from usage_days where day + 0 < v_today - 400 order by day + 0 limit p_limit));
+    get diagnostics v_gone = row_count;
+    return v_read = p_limit or v_gone = p_limit;
+end $$;
+
+
+-- ---------------------------------------------------------------------------------------------------------- the events
+
+-- The partitions of the events but the default one, and where each ends.
+create or replace function deleg._event_parts() returns table (part text, ends timestamptz)
+language sql stable set search_path = deleg, pg_temp as $$
+    select c.relname::text, (regexp_match(pg_get_expr(c.relpartbound, c.oid), ' TO \(''(.*)''\)$'))[1]::timestamptz
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid
+     where i.inhparent = 'events'::regclass and c.relname <> 'events_default'
+$$;
+
+-- A partition for what comes at p_from (null: any time) or later, to the end of its week or of the week that begins at p_week. What it
+-- costs the workers is a moment, since it is empty: it is made before it is needed. If not, and the default partition has such events,
+-- that one becomes it, as it is, and another one the default; reading it takes the workers' time, but no event is moved.
+create or replace function deleg._make_events(p_from timestamptz, p_week timestamptz) returns timestamptz
+language plpgsql set search_path = deleg, pg_temp as $$
+declare
+    v_late timestamptz := (select max(at) from events_default where at >= coalesce(p_from, '-infinity'));
+    v_ends timestamptz := date_trunc('week', greatest(p_week, v_late), 'UTC') + interval '7 days';
+    v_part text := 'events_' || to_char((v_ends - interval '7 days') at time zone 'UTC', 'YYYYMMDD');
+    v_empty text := case when v_late is null then v_part else 'events_default' end;
+begin
+    if v_late is not null then
+        alter table events detach partition events_default;
+        execute format('alter table events_default rename to %I', v_part);
+    end if;
+    execute format('create table %I (like events including defaults) with (autovacuum_vacuum_insert_scale_factor = 0,'
+                   ' autovacuum_vacuum_insert_threshold = 100000)', v_empty);
+    if v_late is not null then                               -- from before p_from: by a clock that was wrong
+        execute format('with early as (delete from %I where at < %L returning *) insert into events_default select * from early', v_part, p_from);
+    end if;
+    execute format('alter table events attach partition %I for values from (%s) to (%L)', v_part,
+                   coalesce(quote_literal(p_from), 'minvalue'), v_ends);
+    if v_late is not null then
+        alter table events attach partition events_default default;
+    end if;
+    return v_ends;
+end $$;
+
+-- What a partition says, page after page, goes into events_kept: the last of each prefix.
+create or replace function deleg._fold_events(p_part text, p_from bigint, p_to bigint) returns void
+language plpgsql set search_path = deleg, pg_temp as $$
+begin
+    execute format(
+        'with said as (
+             select * from %1$I where ctid >= %2$L and ctid < %3$L and coalesce(prefix, was) is not null),
+         last as (
+             select distinct on (space, prefix) * from (
+                 select seq, at, space, kind, null::cidr as was, prefix, was_state, state, draining, lessee, server, expires, identity, reason, detail
+                   from said where prefix is not null
+                 union all
+                 select seq, at, space, kind, null, was, was_state, null, null, null, null, null, null, reason, null
+                   from said where was is distinct from prefix and was is not null) as s
+              order by space, prefix, seq desc)
+         insert into events_kept as k
+         select * from last
+         on conflict (space, prefix) do update
+            set seq = excluded.seq, at = excluded.at, kind = excluded.kind, was_state = excluded.was_state, state = excluded.state,
+                draining = excluded.draining, lessee = excluded.lessee, server = excluded.server, expires = excluded.expires,
+                identity = excluded.identity, reason = excluded.reason, detail = excluded.detail
+          where k.seq < excluded.seq',
+        p_part, format('(%s,0)', p_from), format('(%s,0)', p_to));
+end $$;
+
+-- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
+-- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
+-- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
+create or replace function deleg.keep_events(p_pages integer default 50) returns text
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
+declare
+    v_ends timestamptz;
+    v_part text;
+    v_pages bigint;
+    v_done bigint;
+begin
+    if not pg_try_advisory_xact_lock(224, 1) then
+        return null;
+    end if;
+    select max(ends) into v_ends from _event_parts();
+    if v_ends is null or v_ends <= now() + interval '28 days' then
+        v_ends := _make_events(v_ends, greatest(now(), v_ends));
+        return 'made up to ' || v_ends;
+    end if;
+    -- What was taken out before. With it goes what was kept of the partition before it only because a prefix went.
+    select relname into v_part from pg_class
+     where relnamespace = 'deleg'::regnamespace and relkind = 'r' and not relispartition and relname ~ '^events_(\d{8}|before)$' limit 1;
+    if found then
+        execute format('delete from events_kept where ctid = any (array(
+                            select ctid from events_kept where state is null and at < (select at from %I limit 1) limit 5000))', v_part);
+        get diagnostics v_done = row_count;
+        if v_done = 0 then
+            execute format('drop table %I', v_part);
+        end if;
+        return 'dropped ' || v_part;
+    end if;
+    select p.part into v_part from _event_parts() p
+     where p.ends < now() - make_interval(days => (select history_days from domain)) order by p.ends limit 1;
+    if not found then
+        return null;
+    end if;
+    v_pages := pg_relation_size(v_part::regclass) / current_setting('block_size')::integer;
+    select pages into v_done from progress where what = 'events' and part = v_part;
+    v_done := coalesce(v_done, 0);
+    if v_done < v_pages then
+        perform _fold_events(v_part, v_done, v_done + p_pages);
+        insert into progress as p (what, part, pages) values ('events', v_part, least(v_done + p_pages, v_pages))
+        on conflict (what) do update set part = excluded.part, pages = excluded.pages;
+        return format('folded %s of %s pages of %s', least(v_done + p_pages, v_pages), v_pages, v_part);
+    end if;
+    execute format('alter table events detach partition %I', v_part);
+    return 'took out ' || v_part;
+exception when lock_not_available then
+    return null;
+end $$;
+
+-- How long events are kept: days, null for ever.
+create or replace function deleg.history_keep(p_days integer) returns void
+language sql security definer set search_path = deleg, pg_temp as $$ update domain set history_days = p_days where sole $$;
+
+create or replace function deleg.history_kept() returns integer
+language sql stable security definer set search_path = deleg, pg_temp as $$ select history_days from domain where sole $$;
+
+-- What happened to a prefix, in order; with p_covering, also to those that it is part of. First what events_kept says of what is no more.
+create or replace function deleg.history(p_space integer, p_prefix cidr, p_covering boolean default false) returns setof deleg.events
+language plpgsql stable security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    return query
+        select (u.event).*
+          from (select distinct on ((e.event).seq) e.event
+                  from generate_series(case when p_covering then 1 else masklen(p_prefix) end, masklen(p_prefix)) as len
+                 cross join lateral (select network(set_masklen(p_prefix, len))::cidr as prefix) as p
+                 cross join lateral (
+                        select x::events as event, false as kept from events x where x.space = p_space and x.prefix = p.prefix
+                        union all
+                        select x::events, false from events x where x.space = p_space and nullif(x.was, x.prefix) = p.prefix
+                        union all
+                        select row(k.*)::events, true from events_kept k where k.space = p_space and k.prefix = p.prefix) as e
+                 order by (e.event).seq, e.kept) as u;
 end $$;
 
 
@@ -2264,7 +2452,7 @@ end $$;
 create or replace function deleg.takeback_least_used(p_space integer, p_pools integer[], p_addresses bigint, p_limit integer, p_grace bigint)
 returns integer
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_chosen integer;
 begin
@@ -2272,8 +2460,10 @@ begin
     select chosen.space, chosen.prefix, 'shortage' from (
         select b.space, b.prefix, sum(_size(b.prefix)) over (
                    order by coalesce(u.in_use, u.high_water, 0)::numeric / _size(b.prefix), b.renewed, b.prefix) - _size(b.prefix) as before
-          from blocks b left join usage u on u.space = b.space and u.prefix = b.prefix
-         where b.space = p_space and b.pool = any (p_pools) and b.state in ('leased', 'reserved') and not b.draining
+          from _some_of(p_space, p_pools, 5000) b
+          left join lateral (                                -- with a limit, so that it is looked up and not read whole
+                select in_use, high_water from usage where space = b.space and prefix = b.prefix limit 1) as u on true
+         where b.state in ('leased', 'reserved') and not b.draining
            and b.lessee is not null and b.renewed < now() - make_interval(secs => p_grace)
            and coalesce(u.in_use, u.high_water, 0) * 2 <= _size(b.prefix)
          order by 3 limit p_limit) as chosen
@@ -2285,6 +2475,25 @@ begin
     get diagnostics v_chosen = row_count;
     return v_chosen;
 end $$;
+
+-- p_limit blocks of these pools, all where there are no more: from a random place on in address order and round, origin after origin.
+-- So the least used of them are the least used of all where it matters most, in a small pool, and of 5000 in a large one: what is
+-- wanted is a few that are little used, at the price of a few, however many there are. Each time it is others.
+create or replace function deleg._some_of(p_space integer, p_pools integer[], p_limit integer) returns setof deleg.blocks
+language sql volatile set enable_seqscan = off as $$
+    select b.*
+      from (select prefix, set_masklen(network(prefix)::inet + floor(random() * deleg._size(prefix))::bigint, 32)::cidr as place
+              from deleg.origins where space = p_space and pool = any (p_pools) order by random()) as o
+     cross join lateral (
+            (select * from deleg.blocks
+              where space = p_space and prefix >= o.place and prefix <= set_masklen(broadcast(o.prefix), 32)::cidr
+              order by prefix limit p_limit)
+            union all
+            (select * from deleg.blocks
+              where space = p_space and prefix >= network(o.prefix) and prefix < o.place
+              order by prefix limit p_limit)) as b
+     limit p_limit
+$$;
 
 -- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server not heard of for a minute.
 -- Each is due again after p_delay seconds, then twice that, and so on; after p_attempts it is given up, and the lease left to its course.
@@ -2370,7 +2579,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
       from blocks b join blocks f on f.space = b.space and f.prefix = _buddy(b.prefix) and f.origin = b.origin
      where b.state = 'free' and f.state = 'free' and masklen(b.prefix) > masklen(b.origin) and b.prefix < f.prefix
     union all
-    -- I5: the last event that speaks of a prefix, as what came or as what went, against the table.
+    -- I5: the last event that speaks of a prefix, as what came or as what went, against the table. What was dropped is in events_kept.
     select 'I5', coalesce(r.space, b.space), coalesce(r.prefix, b.prefix),
            format('events say %s of lessee %s%s until %s, the ledger %s of lessee %s%s until %s',
                   coalesce(r.state::text, 'no block'), r.lessee, case when r.draining then ', draining' else '' end, r.expires,
@@ -2380,6 +2589,10 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
                     select e.space, e.prefix, e.seq, true as present, e.state, e.draining, e.expires,
                            case when e.state in ('free', 'local') then null else e.lessee end as lessee
                       from events e where e.prefix is not null
+                    union all
+                    select k.space, k.prefix, k.seq, k.state is not null, k.state, k.draining, k.expires,
+                           case when k.state in ('free', 'local') then null else k.lessee end
+                      from events_kept k
                     union all
                     select e.space, e.was, e.seq, false, null, null, null, null
                       from events e where e.was is not null and e.was is distinct from e.prefix) as m
@@ -2560,14 +2773,21 @@ grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), dele
     deleg.upstream_secret(inet), deleg.upstream_replayed(inet, numeric), deleg.upstream_leased(),
     deleg.network_served(text[]), deleg.network_take(text, text, integer[], integer, bigint), deleg.network_drain(cidr[], text),
     deleg.network_reopen(cidr[]), deleg.network_end(cidr[], bigint, text),
-    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days() to kea_deleg_hook;
+    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days(integer), deleg.keep_events(integer) to kea_deleg_hook;
 grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- Operators: spaces, pools and leases, by function, and reading everything.
 grant execute on function deleg.space_add(text), deleg.space_select(text, text, cidr, bytea),
     deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr),
-    deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.ledger_check() to kea_deleg_admin;
+    deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
+    deleg.history(integer, cidr, boolean), deleg.ledger_check() to kea_deleg_admin;
 grant select on all tables in schema deleg to kea_deleg_admin;
 grant select on all tables in schema report to kea_deleg_admin, kea_deleg_report;
 grant execute on function report.identity_text(bytea), deleg._size(cidr) to kea_deleg_admin, kea_deleg_report;
 grant execute on function deleg.ledger_check() to kea_deleg_report;
+
+-- The events of the next weeks have their place also where no server ever sees to it.
+do $$
+begin
+    while deleg.keep_events() like 'made %' loop end loop;
+end $$;

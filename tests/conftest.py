@@ -94,7 +94,9 @@ class Database:
         """Make it as it was when new."""
         self.sql(
             "truncate deleg.pools, deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.takebacks, deleg.events,"
-            " deleg.servers, deleg.selectors, deleg.upstreams, deleg.claims, deleg.usage_days, deleg.holds restart identity"
+            " deleg.servers, deleg.selectors, deleg.upstreams, deleg.claims, deleg.usage_days, deleg.events_kept,"
+            " deleg.progress, deleg.holds"
+            " restart identity"
         )
         self.sql("delete from deleg.spaces where space <> 0")
         self.sql("insert into deleg.pools (space, name) values (0, 'default')")

@@ -127,6 +127,32 @@ def ledger_check(dsn: Dsn = "", as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def _days(text: str) -> str:
+    if text != "none" and not (text.isdecimal() and 1 <= int(text) <= 100000):
+        raise typer.BadParameter(f"{text}: allowed are 1 to 100000 days, or none for ever")
+    return text
+
+
+@ledger.command("retention")
+def ledger_retention(
+    days: Annotated[
+        str | None,
+        typer.Argument(parser=_days, metavar="[DAYS|none]", help="Days that events are kept; none: for ever."),
+    ] = None,
+    dsn: Dsn = "",
+    as_json: Json = False,
+) -> None:
+    """Show or say how long events are kept. Of what goes, the last event of each prefix stays (deleg.events_kept)."""
+    with Admin(dsn) as admin:
+        if days is not None:
+            admin.history_keep(None if days == "none" else int(days))
+        kept = admin.history_kept()
+    if as_json:
+        print_json({"days": kept})
+    else:
+        sys.stdout.write("events are kept for ever\n" if kept is None else f"events are kept for {kept} days\n")
+
+
 Space = Annotated[str, typer.Option("--space", help="Address space (VRF, tenant).")]
 Length = Annotated[int | None, typer.Option(min=1, max=30)]
 

@@ -150,6 +150,17 @@ class Admin:
         with _errors():
             return self._rows("subnets")
 
+    def history_keep(self, days: int | None) -> None:
+        """Say how many days events are kept, None for ever. Raises LedgerError where that is less than one."""
+        with _errors():
+            self._rows("history_keep", days=days)
+
+    def history_kept(self) -> int | None:
+        """Return how many days events are kept, None for ever."""
+        with _errors():
+            days: int | None = self._rows("history_kept")[0]["history_kept"]
+            return days
+
     def check(self) -> list[Violation]:
         """Return every violation of an invariant; an empty list is good news."""
         with _errors():

@@ -260,6 +260,14 @@ class Ledger:
         """
         return Swept(*self.run("sweep", limit=limit, quarantine=quarantine)[0])
 
+    def keep_events(self) -> str | None:
+        """Do a step of what has to be done for the events: make partitions ahead, let go what is kept no longer. Milliseconds.
+
+        Returns what it did; None where nothing is to be done, or somebody else is in the way. Raises LedgerUnavailable, LedgerError.
+        """
+        done: str | None = self.run("keep_events")[0][0]
+        return done
+
     def server_seen(self, address: int, name: str, version: str) -> None:
         """Say that `address` (host-order integer) is a server identifier of this domain.
 

@@ -122,6 +122,10 @@ class Networks:
             unusable=[row.unusable for row in rows],
         )
 
-    def keep_days(self) -> None:
-        """Keep what is in use of every block, as the last of today and maybe the most (seed [0129]), for 400 days."""
-        self._ledger.run("keep_days")
+    def keep_days(self) -> bool:
+        """Keep what is in use of the next thousand blocks, as the last of today and maybe the most (seed [0129]), for 400 days.
+
+        False: that was the end; the next call begins anew.
+        """
+        more: bool = self._ledger.run("keep_days")[0][0]
+        return more

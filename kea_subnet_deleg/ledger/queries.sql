@@ -124,8 +124,12 @@ select deleg.network_end(%(prefixes)s::cidr[], %(quarantine)s, %(reason)s);
 select deleg.network_measured(%(prefixes)s::cidr[], %(in_use)s::integer[], %(peak)s::integer[], %(unusable)s::integer[]);
 
 -- keep_days --
--- What is in use, for today
+-- What is in use, for today: of the next blocks; whether there are more
 select deleg.keep_days();
+
+-- keep_events --
+-- A step of what has to be done for the partitions of the events; null where nothing has
+select deleg.keep_events();
 
 -- schema_version --
 -- The version of the schema in this database; an error where there is none
@@ -175,6 +179,14 @@ select * from report.pools order by space, origin;
 -- subnets --
 -- The subnets report
 select * from report.subnets order by space, subnet;
+
+-- history_keep --
+-- How many days events are kept; null: for ever
+select deleg.history_keep(%(days)s);
+
+-- history_kept --
+-- How many days events are kept; null: for ever
+select deleg.history_kept();
 
 -- ledger_check --
 -- A row per violation of an invariant

@@ -27,6 +27,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_FORCERENEW": "A holder was told to renew a subnet at once.",
         "SUBNET_DELEG_SWEPT": "Time did its work: offers not taken are free, leases that ended are in quarantine, quarantines "
         "that ended are free.",
+        "SUBNET_DELEG_EVENTS": "The partitions of the ledger's events: one was made ahead, or goes because its time is over.",
         "SUBNET_DELEG_MALFORMED": "A message with option 220 can't be read, or says what RFC 6656 forbids. It got no answer.",
         "SUBNET_DELEG_OPERATION_FAILED": "The ledger refused one message of a batch; the others were served. This points to a "
         "defect in the hook or to a ledger changed by hand.",

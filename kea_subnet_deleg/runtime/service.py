@@ -43,6 +43,14 @@ VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
 DAYS_INTERVAL: Final = 600.0
 """Seconds between two samples of usage for its growth per day (seed [0127])."""
+DAYS_AT_ONCE: Final = 20
+"""Steps of a sample in a row, of a thousand blocks and some milliseconds each,"""
+DAYS_PAUSE: Final = 10.0
+"""and seconds until it goes on: a million blocks in ten minutes."""
+EVENTS_INTERVAL: Final = 60.0
+"""Seconds between two looks at the partitions of the events."""
+EVENTS_AT_ONCE: Final = 10
+"""Steps in a row, of some 20 ms each, while there is something to do: 5 * 10^7 events a day."""
 ANNOUNCE_INTERVAL: Final = 20.0
 """Seconds between two updates of this server's last_seen in the ledger; after a minute without, others speak for it."""
 
@@ -61,6 +69,7 @@ class _Service:
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
         self._agent_ledger = Ledger(settings.dsn, settings.statement_timeout)
+        self._days_due = 0.0
         self._domain = Domain()
         self._shortages = Shortages(
             time.monotonic if settings.upstreams else None,
@@ -86,7 +95,8 @@ class _Service:
                 Task("sweep", settings.sweep_interval, self._sweep),
                 Task("view", settings.view_interval, self._view, share=VIEW_SHARE),
                 Task("announce", ANNOUNCE_INTERVAL, self._announce_again),
-                Task("days", DAYS_INTERVAL, self._keep_days),
+                Task("days", DAYS_PAUSE, self._keep_days),
+                Task("events", EVENTS_INTERVAL, self._keep_events),
             ],
             self._timer_ledger,
             self._keeper("timers", self._timer_ledger),
@@ -244,7 +254,20 @@ class _Service:
             ledger.server_seen(address, self._name, __version__)
 
     def _keep_days(self, ledger: Ledger) -> None:
-        Networks(ledger).keep_days()
+        now = time.monotonic()
+        if now < self._days_due:
+            return
+        for _ in range(DAYS_AT_ONCE):
+            if not Networks(ledger).keep_days():
+                self._days_due = now + DAYS_INTERVAL
+                break
+
+    def _keep_events(self, ledger: Ledger) -> None:
+        for _ in range(EVENTS_AT_ONCE):
+            done = ledger.keep_events()
+            if done is None:
+                break
+            self._journal.debug("SUBNET_DELEG_EVENTS", done)
 
     def _publish(self) -> None:
         """Say what `subnet-deleg-status` reports of the service; to be called whenever it changes."""

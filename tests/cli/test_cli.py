@@ -111,6 +111,19 @@ def test_ledger_check(scene: Database, dsn: str) -> None:
     assert set(violation) == {"invariant", "space", "prefix", "detail"}
 
 
+def test_how_long_events_are_kept(dsn: str) -> None:
+    assert good("ledger", "retention", dsn=dsn) == "events are kept for 400 days\n"
+    try:
+        assert good("ledger", "retention", "none", dsn=dsn) == "events are kept for ever\n"
+        assert good_json("ledger", "retention", dsn=dsn) == {"days": None}
+        assert good_json("ledger", "retention", "90", dsn=dsn) == {"days": 90}
+        for days in ("0", "-1", "90d", "100001"):
+            assert "allowed are 1 to 100000 days" in refused("ledger", "retention", "--", days, dsn=dsn, status=2)
+        assert good_json("ledger", "retention", dsn=dsn) == {"days": 90}
+    finally:
+        good("ledger", "retention", "400", dsn=dsn)
+
+
 def test_pools(database: Database, dsn: str) -> None:
     assert good("pool", "add", "10.64.0.0/10", dsn=dsn) == "added 10.64.0.0/10\n"
     assert good_json("pool", "add", "192.0.2.0/24", "--name", "lab", "--max-lease-time", "3600", dsn=dsn) == {

@@ -105,8 +105,8 @@ def analyze(database: Database) -> None:
 
 
 def whole_reads(plans: list[str]) -> list[str]:
-    """Return the plans in which a large table is read from its beginning to its end."""
-    return [plan for plan in plans if re.search(rf"Seq Scan on (deleg\.)?({'|'.join(LARGE)})\b", plan)]
+    """Return the plans in which a large table, or a partition of it, is read from its beginning to its end."""
+    return [plan for plan in plans if re.search(rf"Seq Scan on (deleg\.)?({'|'.join(LARGE)})(_\w+)?\b", plan)]
 
 
 def batch(*operations: Operation) -> Jsonb:

@@ -27,7 +27,7 @@ from tests.ledger.scene import SERVER, Client, do, results
 
 TABLES: tuple[LiteralString, ...] = (
     "schema_version", "spaces", "selectors", "pools", "origins", "lessees", "servers", "blocks", "usage", "takebacks", "events",
-    "domain", "upstreams", "claims", "usage_days", "origins_use",
+    "domain", "upstreams", "claims", "usage_days", "origins_use", "events_kept", "progress",
 )  # fmt: skip
 REPORTS: tuple[LiteralString, ...] = ("subnets", "lessees", "pools", "networks", "upstreams", "growth")
 WRITES: tuple[LiteralString, ...] = (
@@ -153,7 +153,7 @@ def test_the_hook_can_do_all_that_a_server_does(scene: Database) -> None:
         Result.RELEASED,
     ]
     assert ledger.totals() == []
-    assert ledger.sweep(10, 0) == (0, 0, 1, 0, 0)
+    assert ledger.sweep(10, 0) == (0, 0, 1, 0, 0, False)
     assert ledger.free_by_length() == [(0, 2, 24, 1)]
     assert [pool.name for pool in ledger.directory().pools_for(0, None)] == ["10.64.0.0/24"]
     do(ledger, client.offer(3, 25), client.accept(3, "10.64.0.0/25"), client.renew("10.64.0.0/25", usage=(1, 1, 0)))

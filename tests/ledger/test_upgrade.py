@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
 # ruff: noqa: S608  # names of tables, of this file
-"""A ledger of version 1, with something of everything in it, becomes one of today: nothing is lost, and nothing tells them apart."""
+"""A ledger of each version before, with something of everything in it, becomes one of today: nothing is lost, and nothing tells them apart."""
 
 from __future__ import annotations
 
@@ -23,26 +23,38 @@ from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from tests.conftest import Database
 from tests.ledger.scene import Client, lease, one, prefixes
 
-FIRST: LiteralString = (Path(__file__).parent / "data" / "schema-1.sql").read_text(encoding="utf-8")
+BEFORE = range(1, SCHEMA_VERSION)
 TABLES: tuple[LiteralString, ...] = (
     "spaces", "selectors", "pools", "origins", "lessees", "servers", "blocks", "usage", "takebacks", "events",
 )  # fmt: skip
 
 
+def schema(version: int) -> LiteralString:
+    """Return schema.sql as that version had it."""
+    return (Path(__file__).parent / "data" / f"schema-{version}.sql").read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=BEFORE)
+def version(request: pytest.FixtureRequest) -> int:
+    """Each version that there was."""
+    found: int = request.param
+    return found
+
+
 @pytest.fixture
-def old(cluster: Cluster) -> Iterator[Database]:
-    """A database with an empty ledger of version 1."""
+def old(cluster: Cluster, version: int) -> Iterator[Database]:
+    """A database with an empty ledger of that version."""
     cluster.execute("postgres", "drop database if exists old", "create database old")
     with Database(cluster, "old") as database:
         connection = database.connect()
         with connection.transaction():
-            connection.execute(FIRST)
+            connection.execute(schema(version))
         yield database
     cluster.execute("postgres", "drop database old")
 
 
 def apply(connection: psycopg.Connection[Any], *operations: Any) -> list[Any]:
-    """Do what a server of version 1 does: its Offer did not say `shortest`."""
+    """Do what a server of an old version does: the first one's Offer did not say `shortest`."""
     batch = [{key: value for key, value in op.to_json().items() if key != "shortest"} for op in operations]
     outcomes: list[Any] = connection.execute(QUERIES["apply"], {"batch": Jsonb(batch)}).fetchall()[0][0]
     return outcomes
@@ -84,23 +96,26 @@ def contents(database: Database) -> dict[str, list[dict[str, Any]]]:
 def catalog(database: Database) -> dict[str, list[Any]]:
     """Return all that a schema is: what it is made of, how it is defined, and who may use it."""
     return {
+        # Partitions are not compared: their names are dates.
         "columns": database.sql(
             "select c.oid::regclass::text, attnum, attname::text, format_type(atttypid, atttypmod), attnotnull, attidentity::text,"
             " pg_get_expr(adbin, adrelid) from pg_attribute a join pg_class c on c.oid = attrelid"
             " left join pg_attrdef d on adrelid = attrelid and adnum = attnum"
-            " where relnamespace::regnamespace::text in ('deleg', 'report') and attnum > 0 and not attisdropped order by 1, 2"
+            " where relnamespace::regnamespace::text in ('deleg', 'report') and attnum > 0 and not attisdropped and not relispartition"
+            " order by 1, 2"
         ),
         "constraints": database.sql(
             "select conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) from pg_constraint"
             " where connamespace::regnamespace::text = 'deleg' order by 1, 2"
         ),
         "indexes": database.sql(
-            "select indexdef from pg_indexes where schemaname in ('deleg', 'report') order by 1",
+            "select pg_get_indexdef(indexrelid) from pg_index join pg_class c on c.oid = indrelid"
+            " where relnamespace::regnamespace::text in ('deleg', 'report') and not relispartition order by 1"
         ),
         "relations": database.sql(
             "select oid::regclass::text, relkind::text, reloptions::text, relowner::regrole::text,"
             " array(select unnest(relacl)::text order by 1) from pg_class"
-            " where relnamespace::regnamespace::text in ('deleg', 'report') order by 1"
+            " where relnamespace::regnamespace::text in ('deleg', 'report') and not relispartition order by 1"
         ),
         "views": database.sql(
             "select schemaname::text, viewname::text, definition from pg_views where schemaname in ('deleg', 'report') order by 1, 2"
@@ -123,16 +138,19 @@ def catalog(database: Database) -> dict[str, list[Any]]:
     }
 
 
-def test_nothing_is_lost(old: Database) -> None:
+def test_nothing_is_lost(old: Database, version: int) -> None:
     fill(old)
     before = contents(old)
     assert all(before.values())
     assert {row["state"] for row in before["blocks"]} == {"free", "offered", "leased", "reserved", "quarantined"}
     with Admin(old.dsn()) as admin:
-        assert admin.upgrade() == 1
+        assert admin.upgrade() == version
         assert admin.upgrade() == SCHEMA_VERSION
         assert admin.check() == []
     after = contents(old)
+    for row in before["blocks"]:
+        if row["state"] == "quarantined":  # it is of no transaction any more
+            row["xid"] = row["slot"] = None
     for table, rows in before.items():
         kept = [{column: row[column] for column in rows[0]} for row in after[table]]
         assert sorted(map(json.dumps, kept)) == sorted(map(json.dumps, rows)), table
@@ -154,9 +172,11 @@ def test_nothing_tells_it_from_a_new_one(old: Database, database: Database) -> N
     assert len(new["functions"]) > 60
 
 
-def test_its_servers_go_on_and_new_ones_work_with_it(old: Database) -> None:
+def test_its_servers_go_on_and_new_ones_work_with_it(old: Database, version: int) -> None:
     server = fill(old)
-    with pytest.raises(LedgerUnavailable, match="version 1, needed is 2: run `kea-subnet-deleg ledger upgrade`"):
+    with pytest.raises(
+        LedgerUnavailable, match=f"version {version}, needed is {SCHEMA_VERSION}: run `kea-subnet-deleg ledger upgrade`"
+    ):
         old.ledger()
     with Admin(old.dsn()) as admin:
         admin.upgrade()
@@ -173,7 +193,7 @@ def test_its_servers_go_on_and_new_ones_work_with_it(old: Database) -> None:
     assert old.violations() == []
 
 
-def test_two_upgrades_at_once_are_one(old: Database) -> None:
+def test_two_upgrades_at_once_are_one(old: Database, version: int) -> None:
     found: list[int] = []
 
     def upgrade() -> None:
@@ -185,17 +205,19 @@ def test_two_upgrades_at_once_are_one(old: Database) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(found) == [1, 2, 2]
-    assert old.sql("select version from deleg.schema_version order by 1") == [(1,), (2,)]
+    assert sorted(found) == [version, SCHEMA_VERSION, SCHEMA_VERSION]
+    assert old.sql("select version from deleg.schema_version order by 1") == [
+        (n,) for n in range(version, SCHEMA_VERSION + 1)
+    ]
 
 
-def test_an_upgrade_that_fails_changes_nothing(old: Database) -> None:
-    old.sql("create table deleg.claims ()")  # in the way
+def test_an_upgrade_that_fails_changes_nothing(old: Database, version: int) -> None:
+    old.sql("create table deleg.progress ()")  # in the way
     before = catalog(old)
-    with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match=r"\"claims\" already exists"):
+    with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match=r"\"progress\" already exists"):
         admin.upgrade()
     assert catalog(old) == before
-    assert old.sql("select max(version) from deleg.schema_version") == [(1,)]
+    assert old.sql("select max(version) from deleg.schema_version") == [(version,)]
 
 
 def test_who_may_not(old: Database) -> None:
@@ -207,11 +229,16 @@ def test_no_ledger_and_a_newer_one(cluster: Cluster, old: Database) -> None:
     with Admin(cluster.dsn("postgres")) as admin, pytest.raises(LedgerError, match="no ledger in this database"):
         admin.upgrade()
     old.sql("update deleg.schema_version set version = 99")
-    with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match="version 99, needed is 2: install the version"):
+    with (
+        Admin(old.dsn()) as admin,
+        pytest.raises(LedgerError, match=f"version 99, needed is {SCHEMA_VERSION}: install the version"),
+    ):
         admin.upgrade()
 
 
-def test_the_command(old: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    old: Database, version: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*arguments: str) -> str:
         monkeypatch.setattr("sys.argv", ["kea-subnet-deleg", "ledger", "upgrade", "--dsn", old.dsn(), *arguments])
         with pytest.raises(SystemExit) as end:
@@ -219,6 +246,6 @@ def test_the_command(old: Database, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         assert end.value.code == 0
         return capsys.readouterr().out
 
-    assert run() == "ledger upgraded from version 1 to 2\n"
-    assert run() == "the ledger has version 2 already; nothing changed\n"
-    assert json.loads(run("--json")) == {"before": 2, "now": 2}
+    assert run() == f"ledger upgraded from version {version} to {SCHEMA_VERSION}\n"
+    assert run() == f"the ledger has version {SCHEMA_VERSION} already; nothing changed\n"
+    assert json.loads(run("--json")) == {"before": SCHEMA_VERSION, "now": SCHEMA_VERSION}

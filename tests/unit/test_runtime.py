@@ -22,6 +22,7 @@ from kea_subnet_deleg.ledger import (
     OperationFailed,
     Outcome,
 )
+from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
@@ -108,14 +109,14 @@ def test_no_ledger_in_the_database(database: Database) -> None:
     assert not ledger.connected
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(3, "install"), (1, "run `kea-subnet-deleg ledger upgrade`")])
+@pytest.mark.parametrize(("version", "remedy"), [(99, "install"), (1, "run `kea-subnet-deleg ledger upgrade`")])
 def test_a_schema_of_another_version(database: Database, version: int, remedy: str) -> None:
     database.sql("update deleg.schema_version set version = %s", version)
     try:
-        with pytest.raises(LedgerUnavailable, match=f"has version {version}, needed is 2: {remedy}"):
+        with pytest.raises(LedgerUnavailable, match=f"has version {version}, needed is {SCHEMA_VERSION}: {remedy}"):
             Ledger(database.dsn("kea_deleg_hook"), TIMEOUT).connect()
     finally:
-        database.sql("update deleg.schema_version set version = 2")
+        database.sql("update deleg.schema_version set version = %s", SCHEMA_VERSION)
 
 
 @pytest.mark.parametrize(

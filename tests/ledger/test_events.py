@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The partitions of the events: made ahead, dropped when their time is over, and nothing that I5 needs goes with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from itertools import pairwise
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from ci.labs.cluster import Cluster
+from kea_subnet_deleg.ledger import Ledger, LedgerError, Result
+from tests.conftest import TEMPLATE, Database
+from tests.ledger.scene import Client, do, lease, prefixes
+
+WEEKS: Final = 8
+"""Weeks before this one that the ledger of these tests has partitions of."""
+AHEAD: Final = 4
+"""Weeks after this one that every ledger has them of."""
+
+
+@pytest.fixture
+def aged(cluster: Cluster) -> Iterator[Database]:
+    """A ledger of its own that is eight weeks old: a partition for each of them."""
+    cluster.execute("postgres", "drop database if exists aged", f"create database aged template {TEMPLATE}")
+    with Database(cluster, "aged") as database:
+        remake(database, WEEKS)
+        yield database
+    cluster.execute("postgres", "drop database aged")
+
+
+def remake(database: Database, weeks: int) -> None:
+    """Make the partitions anew, as if the first had been made so many weeks ago. Events are lost."""
+    for part in parts(database):
+        database.sql(psycopg.sql.SQL("drop table deleg.{}").format(psycopg.sql.Identifier(part)).as_string(None))
+    database.sql("select deleg._make_events(null, now() - make_interval(days => 7 * %s))", weeks)
+    for _ in range(weeks + AHEAD):
+        database.sql("select deleg._make_events(max(ends), max(ends)) from deleg._event_parts()")
+
+
+def parts(database: Database) -> list[str]:
+    return [part for (part,) in database.sql("select part from deleg._event_parts() order by ends")]
+
+
+def live(database: Database, ledger: Ledger, chance: random.Random, weeks_ago: int) -> None:
+    """Let clients do this and that, so many weeks ago: after it happened, its events are moved into the past."""
+    ((last,),) = database.sql("select coalesce(max(seq), 0) from deleg.events")
+    for _ in range(12):
+        client, xid = Client.number(chance.randrange(6)), chance.getrandbits(32)
+        (offer,) = do(ledger, client.offer(xid, *(chance.randint(23, 28) for _ in range(chance.randint(1, 2)))))
+        if offer.result is Result.OFFERED and chance.random() < 0.8:
+            do(ledger, client.accept(xid, *prefixes(offer)[: chance.randint(1, 2)]))
+        (listed,) = do(ledger, client.listing())
+        do(ledger, client.renew(*prefixes(listed)[:1], verdict=chance.choice(("full", "deprecate", "refuse"))))
+        do(ledger, client.release(*prefixes(listed)[1:3], quarantine=chance.choice((0, 60))))
+        ledger.sweep(10, 0)
+    database.sql("update deleg.events set at = at - make_interval(days => %s) where seq > %s", 7 * weeks_ago, last)
+
+
+def last_words(database: Database) -> dict[str, Any]:
+    """Return what the history of each block of the table ends with, by its prefix."""
+    return {
+        prefix: event
+        for prefix, *event in database.sql(
+            "select b.prefix::text, h.* from deleg.blocks b cross join lateral ("
+            " select seq, kind, state, draining, expires, reason, detail from deleg.history(b.space, b.prefix) order by seq desc limit 1) as h"
+        )
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_old_partitions_go_and_the_events_still_replay_to_the_table(aged: Database, seed: int) -> None:
+    aged.pool("10.64.0.0/20")
+    aged.pool("10.65.0.0/24")
+    aged.sql("update deleg.events set at = at - make_interval(days => %s)", 7 * WEEKS)
+    ledger, chance = aged.ledger(), random.Random(seed)
+    for weeks_ago in range(WEEKS - 1, -1, -1):
+        live(aged, ledger, chance, weeks_ago)
+    assert aged.violations() == []
+    words = last_words(aged)
+    assert set(words) == set(aged.blocks())
+    before = parts(aged)
+    for days in (45, 25, 3):
+        aged.sql("select deleg.history_keep(%s)", days)
+        while (done := ledger.keep_events()) is not None:
+            assert done.split()[0] in ("folded", "took", "dropped")
+            assert aged.violations() == []
+        assert last_words(aged) == words
+        oldest = aged.sql("select min(at) < now() - make_interval(days => %s) from deleg.events", days + 8)
+        assert oldest == [(False,)]
+    assert parts(aged) == before[-AHEAD - 2 :] or parts(aged) == before[-AHEAD - 1 :]
+    ((kept, gone),) = aged.sql(
+        "select count(*) filter (where state is not null), count(*) filter (where state is null) from deleg.events_kept"
+    )
+    assert kept > 0
+    assert gone < kept + 200
+    live(aged, ledger, chance, 0)
+    assert aged.violations() == []
+
+
+def test_a_partition_that_just_goes_would_be_seen(aged: Database) -> None:
+    aged.pool("10.64.0.0/20")
+    aged.sql("update deleg.events set at = at - make_interval(days => %s)", 7 * WEEKS)
+    assert aged.violations() == []
+    aged.sql(psycopg.sql.SQL("drop table deleg.{}").format(psycopg.sql.Identifier(parts(aged)[0])).as_string(None))
+    assert [violation[0] for violation in aged.violations()] == ["I5"]
+
+
+def test_a_step_folds_no_more_pages_than_it_may(aged: Database) -> None:
+    aged.sql(
+        "insert into deleg.events (at, space, kind, prefix, state, draining)"
+        " select now() - make_interval(days => %s), 0, 'created', set_masklen('10.0.0.0'::inet + n * 16::bigint, 28)::cidr, 'free', false"
+        "   from generate_series(0, 2999) as n",
+        7 * WEEKS,
+    )
+    aged.sql("select deleg.history_keep(30)")
+    folded = [0]
+    while aged.sql("select deleg.keep_events(3) like 'folded %'") == [(True,)]:
+        folded += [aged.sql("select count(*) from deleg.events_kept")[0][0]]
+    assert folded[-1] == 3000
+    assert len(folded) > 5
+    assert max(after - before for before, after in pairwise(folded)) < 3 * 120  # events of a page
+
+
+def test_kept_for_ever(aged: Database) -> None:
+    aged.sql("insert into deleg.events (at, space, kind) select now() - make_interval(days => %s), 0, 'x'", 7 * WEEKS)
+    before = parts(aged)
+    aged.sql("select deleg.history_keep(null)")
+    assert aged.ledger().keep_events() is None
+    assert parts(aged) == before
+    aged.sql("select deleg.history_keep(400)")
+    assert aged.ledger().keep_events() is None
+
+
+def test_nobody_is_made_to_wait_and_one_does_it(aged: Database) -> None:
+    """Who reads the events is in the way of a partition that goes. So it stays, until the next time, and the clients go on."""
+    aged.pool("10.64.0.0/20")
+    aged.sql("select deleg.history_keep(30)")
+    ledger, reader = aged.ledger(), aged.connect()
+    with reader.transaction():
+        reader.execute("select count(*) from deleg.events")
+        assert ledger.keep_events() is None
+        assert len(parts(aged)) == WEEKS + 1 + AHEAD
+        assert lease(ledger, Client.number(1), 1, 24)
+    keeper = aged.connect("kea_deleg_hook")
+    with keeper.transaction():
+        assert keeper.execute("select deleg.keep_events()").fetchall() == [("took out " + oldest(WEEKS, aged),)]
+        assert ledger.keep_events() is None
+    assert (ledger.keep_events() or "").startswith("dropped")
+
+
+def oldest(weeks: int, database: Database) -> str:
+    """Return the name of the partition of so many weeks ago."""
+    name: str = database.sql(
+        "select 'events_' || to_char(date_trunc('week', now() - make_interval(days => 7 * %s), 'UTC') at time zone 'UTC', 'YYYYMMDD')",
+        weeks,
+    )[0][0]
+    return name
+
+
+def test_an_event_that_no_partition_is_for(aged: Database) -> None:
+    """Where nobody made partitions for too long: nothing fails, and what there is becomes the partition that was missing."""
+    for part in parts(aged)[WEEKS:]:
+        aged.sql(psycopg.sql.SQL("drop table deleg.{}").format(psycopg.sql.Identifier(part)).as_string(None))
+    aged.pool("10.64.0.0/20")
+    aged.sql("insert into deleg.events (at, space, kind) values (now() + interval '9 days', 0, 'early')")
+    ledger = aged.ledger()
+    assert lease(ledger, Client.number(1), 1, 24)
+    count = aged.sql("select count(*) from deleg.events_default")
+    assert count > [(3,)]
+    while ledger.keep_events() is not None:
+        assert aged.violations() == []
+    assert aged.sql("select count(*) from deleg.events_default") == [(0,)]
+    assert aged.sql("select count(*) from deleg.events") == count
+    assert lease(ledger, Client.number(2), 1, 24)
+    assert aged.sql("select count(*) from deleg.events_default") == [(0,)]
+    assert aged.violations() == []
+
+
+def test_an_event_of_a_wrong_clock_stays_in_the_default_partition(aged: Database) -> None:
+    """From before all that is kept; also when the default partition becomes another."""
+    aged.sql("select deleg.history_keep(30)")
+    while aged.ledger().keep_events() is not None:
+        pass
+    for part in parts(aged)[-AHEAD:]:
+        aged.sql(psycopg.sql.SQL("drop table deleg.{}").format(psycopg.sql.Identifier(part)).as_string(None))
+    aged.sql(
+        "insert into deleg.events (at, space, kind) values ('2001-01-01', 0, 'early'), (now() + interval '8 days', 0, 'late')"
+    )
+    while aged.ledger().keep_events() is not None:
+        pass
+    assert aged.sql("select kind from deleg.events_default") == [("early",)]
+    assert aged.sql("select kind from deleg.events order by seq") == [("early",), ("late",)]
+
+
+def test_every_partition_has_the_indexes(aged: Database) -> None:
+    found = aged.sql(
+        "select t.relname::text, array_agg(am.amname::text order by amname) from pg_inherits join pg_class t on t.oid = inhrelid"
+        " join pg_index on indrelid = t.oid join pg_class i on i.oid = indexrelid join pg_am am on am.oid = i.relam"
+        " where inhparent = 'deleg.events'::regclass group by 1"
+    )
+    assert sorted(name for name, _ in found) == sorted([*parts(aged), "events_default"])
+    assert all(kinds == ["brin", "btree"] for _, kinds in found)
+
+
+def test_history_of_a_prefix(database: Database) -> None:
+    database.pool("10.64.0.0/23")
+    ledger = database.ledger()
+    assert lease(ledger, Client.number(1), 1, 24) == ["10.64.0.0/24"]
+    do(ledger, Client.number(1).release("10.64.0.0/24", quarantine=0))
+    ledger.sweep(10, 0)
+
+    def kinds(prefix: str, covering: bool) -> list[str]:
+        rows = database.sql("select kind from deleg.history(0, %s, %s)", IPv4Network(prefix), covering)
+        return [kind for (kind,) in rows]
+
+    both = ["offered", "leased", "quarantined", "free"]
+    assert kinds("10.64.0.0/24", False) == both
+    assert kinds("10.64.0.0/23", False) == ["created", "offered", "free"]
+    assert kinds("10.64.0.77/32", True) == ["created", *both]
+    assert kinds("10.64.1.0/24", False) == ["created", "removed"]
+
+
+@contextmanager
+def _refused(text: str) -> Iterator[None]:
+    with pytest.raises(LedgerError, match=text):
+        yield
+
+
+def test_the_days_that_events_are_kept(database: Database) -> None:
+    with database.admin() as admin:
+        assert admin.history_kept() == 400
+        admin.history_keep(None)
+        assert admin.history_kept() is None
+        with _refused("history_days"):
+            admin.history_keep(0)
+        admin.history_keep(400)
