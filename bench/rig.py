@@ -8,6 +8,7 @@ itself: the other side's server is stopped meanwhile, and the cluster has just m
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import subprocess
@@ -38,6 +39,13 @@ ORDINARY: Mapping[str, object] = {
     "lease-database": {"type": "memfile", "persist": False},
     "subnet4": [{"id": 1, "subnet": "198.51.0.0/16", "pools": [{"pool": "198.51.128.0 - 198.51.255.254"}]}],
 }
+
+
+class Leases(enum.StrEnum):
+    """Where kea-dhcp6 has its leases: in a database of the rig's cluster, or in its memory alone."""
+
+    POSTGRESQL = "PostgreSQL"
+    MEMORY = "memory"
 
 
 class Rig(Lab):
@@ -82,11 +90,12 @@ class Rig(Lab):
             self.stop(SERVER)
 
     @contextmanager
-    def kea6(self, threads: int) -> Iterator[Process]:
-        """Run kea-dhcp6 that delegates prefixes, on a fresh lease database of the same cluster; 0 threads: multi-threading off."""
-        self._renew(LEASES6)
+    def kea6(self, leases: Leases, threads: int) -> Iterator[Process]:
+        """Run kea-dhcp6 that delegates prefixes, with no leases yet; 0 threads: multi-threading off."""
+        if leases is Leases.POSTGRESQL:
+            self._renew(LEASES6)
         configuration, console = self._directory6 / "kea-dhcp6.conf", self._directory6 / "console.log"
-        configuration.write_text(json.dumps(self._configuration6(threads)))
+        configuration.write_text(json.dumps(self._configuration6(leases, threads)))
         places = ("PIDFILE", "LOCKFILE", "LOG_FILE", "CONTROL_SOCKET", "DHCP_DATA")
         own = {f"KEA_{place}_DIR": str(self._directory6) for place in places}
         command = [*network.inside(self.servers[SERVER].netns), DHCP6, "-c", str(configuration)]
@@ -110,18 +119,20 @@ class Rig(Lab):
         ):
             self.cluster.execute("postgres", statement)
 
-    def _configuration6(self, threads: int) -> dict[str, object]:
+    def _configuration6(self, leases: Leases, threads: int) -> dict[str, object]:
         multi = {"enable-multi-threading": threads > 0}
         output = {"output": str(self._directory6 / "kea-dhcp6.log"), "maxsize": 0}
         pool = {"prefix": "2001:db8:8000::", "prefix-len": 33, "delegated-len": 56}
         subnet = {"id": 1, "subnet": "2001:db8::/32", "interface": network.INTERFACE, "pd-pools": [pool]}
-        leases = {"type": "postgresql", "name": LEASES6, "host": str(self.cluster.directory), "user": "postgres"}
+        database: dict[str, object] = {"type": "memfile", "persist": False}
+        if leases is Leases.POSTGRESQL:
+            database = {"type": "postgresql", "name": LEASES6, "host": str(self.cluster.directory), "user": "postgres"}
         return {
             "Dhcp6": {
                 "interfaces-config": {"interfaces": [network.INTERFACE]},
                 "control-socket": {"socket-type": "unix", "socket-name": str(self._socket6)},
                 "server-id": {"type": "EN", "enterprise-id": 32473, "identifier": "01", "persist": False},
-                "lease-database": leases,
+                "lease-database": database,
                 "valid-lifetime": LEASE_TIME,
                 "preferred-lifetime": LEASE_TIME,
                 "multi-threading": multi | ({"thread-pool-size": threads, "packet-queue-size": 64} if threads else {}),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from pathlib import Path
 
@@ -25,3 +26,25 @@ def family_cpu_seconds(pid: int) -> float:
             with contextlib.suppress(OSError):
                 total += cpu_seconds(int(child))
     return total
+
+
+class Spent:
+    """CPU time of a server, of PostgreSQL and of the load generators since this was made."""
+
+    def __init__(self, server: int, postmaster: int) -> None:
+        self._server, self._postmaster = server, postmaster
+        self._before = self._now()
+
+    def per_exchange(self, exchanges: int) -> dict[str, float]:
+        """In milliseconds per exchange."""
+        return {
+            name: round(1000 * (now - self._before[name]) / max(1, exchanges), 4) for name, now in self._now().items()
+        }
+
+    def _now(self) -> dict[str, float]:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "server": cpu_seconds(self._server),
+            "postgresql": family_cpu_seconds(self._postmaster),
+            "generator": children.ru_utime + children.ru_stime,
+        }

@@ -30,9 +30,9 @@ def report() -> dict[str, Any]:
 
 
 def test_every_figure_has_its_ratio_medians_and_raw_runs(report: dict[str, Any]) -> None:
-    assert set(report) == {"B1", "B3"}
+    assert set(report) == {"B1", "B2", "B3"}
     for figure in report.values():
-        assert set(figure) == {"ratio", "ours", "peer", "runs"}
+        assert {"ratio", "ours", "peer", "runs"} <= set(figure)
         for side in ("ours", "peer"):
             values = [run["value"] for run in figure["runs"][side]]
             assert len(values) == RUNS
@@ -42,8 +42,8 @@ def test_every_figure_has_its_ratio_medians_and_raw_runs(report: dict[str, Any])
 
 def test_the_ratios_are_of_ours_over_the_peer_and_of_costs_the_other_way_round(report: dict[str, Any]) -> None:
     b1, b3 = report["B1"], report["B3"]
-    assert b1["ratio"] == pytest.approx(b1["ours"] / b1["peer"], abs=0.01)
-    assert b3["ratio"] == pytest.approx(b3["peer"] / b3["ours"], abs=0.01)
+    assert b1["ratio"] == pytest.approx(b1["ours"] / b1["peer"], rel=0.01)
+    assert b3["ratio"] == pytest.approx(b3["peer"] / b3["ours"], rel=0.01)
 
 
 def test_delegations_were_made_and_checked(report: dict[str, Any]) -> None:
