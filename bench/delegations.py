@@ -21,7 +21,7 @@ OUTSTANDING = 256  # exchanges of ours under way at any time
 PEER_THREADS = 4  # of kea-dhcp6 with multi-threading; what was fastest on two cores
 PREFIX_DELEGATION = ("-6", "-e", "prefix-only", "-R", "4000000")
 FIRST_RATE, STEP = 500.0, 2.0  # exchanges/s that the search for a peer's best rate begins with, and by what it grows
-AROUND = (0.85, 1.0, 1.2)  # of the best rate known: what is tried in each run
+AROUND = (0.75, 0.9, 1.1)  # of the best rate known: what is tried in each run
 UNIT = "completed 4-way exchanges/s"
 
 
@@ -90,13 +90,11 @@ def load(rig: Rig, *options: str, warmup: float, window: float) -> Run:
 def _run_peer(rig: Rig, plan: Plan, peer: Peer) -> Run:
     """One run of the peer: the best of a few rates around the best known, each for a part of the window.
 
-    The first run looks for that rate before, which warms up as well.
+    The first run looks for that rate before. Then comes a rate that it can do, for what is queued up to be done.
     """
     with rig.kea6(peer.leases, peer.threads) as kea:
-        if peer.best:
-            perfdhcp.run(rig.client_netns, peer.best * AROUND[0], plan.warmup, *PREFIX_DELEGATION)
-        else:
-            peer.best = _search(rig)
+        peer.best = peer.best or _search(rig)
+        perfdhcp.run(rig.client_netns, peer.best * AROUND[0], plan.warmup, *PREFIX_DELEGATION)
         spent = Spent(kea.pid, rig.postmaster)
         seconds = plan.window / len(AROUND)
         loads = [perfdhcp.run(rig.client_netns, peer.best * share, seconds, *PREFIX_DELEGATION) for share in AROUND]
