@@ -65,10 +65,10 @@ class Rig(Lab):
         super().up()
         try:
             self.stop(SERVER)
-            self.cluster.execute("postgres", f"create database {_pristine(LEASES6)}")
+            self.cluster.execute("postgres", f"create database {pristine(LEASES6)}")
             schema = ("-Xq", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", str(DHCP6_SCHEMA))
-            run(str(binaries() / "psql"), *schema, self.cluster.dsn(_pristine(LEASES6)))
-            self.cluster.execute("postgres", f"alter database {DATABASE} rename to {_pristine(DATABASE)}")
+            run(str(binaries() / "psql"), *schema, self.cluster.dsn(pristine(LEASES6)))
+            self.cluster.execute("postgres", f"alter database {DATABASE} rename to {pristine(DATABASE)}")
             self._directory6.mkdir(mode=0o750)
             self._await_link_local()
         except BaseException:
@@ -114,7 +114,7 @@ class Rig(Lab):
     def _renew(self, database: str) -> None:
         for statement in (
             f"drop database if exists {database}",
-            f"create database {database} template {_pristine(database)}",
+            f"create database {database} template {pristine(database)}",
             "checkpoint",
         ):
             self.cluster.execute("postgres", statement)
@@ -195,7 +195,8 @@ class Pair(Lab):
             self.start(name)
 
 
-def _pristine(database: str) -> str:
+def pristine(database: str) -> str:
+    """The name of the database that `database` is copied from."""
     return f"{database}_pristine"
 
 
