@@ -94,7 +94,8 @@ def _show(name: str, figure: Mapping[str, Any]) -> None:
         values = [run["value"] for run in runs[side]]
         middle = statistics.median(values)
         spread = f"{min(values):.4g} to {max(values):.4g} in {len(values)} runs"
-        print(f"    {side}: {middle:.4g} {runs['unit']}  ({spread})")
+        unit = f" {runs['unit']}" if side in figure else ""
+        print(f"    {side}: {middle:.4g}{unit}  ({spread})")
     for table, rows in figure.get("tables", {}).items():
         _show_table(table, rows)
 
