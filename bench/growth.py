@@ -34,7 +34,7 @@ _SIZE: Final = """
 
 @dataclass(slots=True)
 class Sized:
-    """A ledger: its name, its database, blocks leased at first, what is known of it, and its turns: allocations in batches, and alone."""
+    """A ledger: its name, its database, blocks leased at first, what is known of it; turns of allocations in batches, and alone."""
 
     name: str
     database: str

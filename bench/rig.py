@@ -195,6 +195,35 @@ class Pair(Lab):
             self.start(name)
 
 
+class Instances(Lab):
+    """A lab of four servers on one ledger, of which any number runs."""
+
+    def __init__(self, policy: str) -> None:
+        name = f"bench-{os.getpid()}"
+        super().__init__("four", name=name, pools=[POOL], parameters={"policy": policy}, severities=WARN)
+
+    def up(self) -> Instances:
+        """As a lab, without servers."""
+        super().up()
+        try:
+            self.only(0)
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def only(self, number: int) -> list[str]:
+        """Have the first `number` servers run and no other; return their names."""
+        names = list(self.servers)
+        for name in names[number:]:
+            if self.is_up(name):
+                self.stop(name)
+        for name in names[:number]:
+            if not self.is_up(name):
+                self.start(name)
+        return names[:number]
+
+
 def pristine(database: str) -> str:
     """The name of the database that `database` is copied from."""
     return f"{database}_pristine"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench import allocations, delegations, growth, ordinary, renewals
+from bench import allocations, delegations, growth, instances, ordinary, renewals
 from bench.figure import Figure, Plan, Plans, Progress
 
 Measure = Callable[[Plan, Progress, Collection[str]], Mapping[str, Figure]]
@@ -57,6 +57,11 @@ STUDIES: Final[Sequence[Study]] = (
     single("B4", Title("renewals with statistics/s over delegations/s", "at least 1.5"), renewals),
     single("B5", Title("allocations/s in batches over single-row commits/s of pgbench", "at least 2"), allocations),
     single("B6", Title("cost of an allocation at most blocks over that at 10^3, the worst", "at most 1.3"), growth),
+    single(
+        "B7",
+        Title("delegations/s of 2 and 4 servers on one ledger over one server, the least", "at least 0.95"),
+        instances,
+    ),
 )
 """All of them, in the order in which they are measured."""
 
