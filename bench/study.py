@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench import allocations, delegations, growth, instances, ordinary, renewals
+from bench import allocations, delegations, growth, instances, ordinary, packing, renewals
 from bench.figure import Figure, Plan, Plans, Progress
 
 Measure = Callable[[Plan, Progress, Collection[str]], Mapping[str, Figure]]
@@ -61,6 +61,12 @@ STUDIES: Final[Sequence[Study]] = (
         "B7",
         Title("delegations/s of 2 and 4 servers on one ledger over one server, the least", "at least 0.95"),
         instances,
+    ),
+    single(
+        "B10",
+        Title("requests served before the first refusal, over the clairvoyant bound", "none"),
+        packing,
+        packing.plots,
     ),
 )
 """All of them, in the order in which they are measured."""
