@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench import perfdhcp
+from bench.bars import bars, values
 from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import SERVER, Leases, Rig, run_load
 from bench.usage import Spent
@@ -117,3 +119,18 @@ def _search(rig: Rig) -> float:
         if completed < rate / 1.5:
             return best
         rate *= STEP
+
+
+def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:
+    """A chart of all sides that were measured."""
+    sides: dict[str, list[float]] = {}
+    for name, report in reports.items():
+        runs = report["runs"]
+        sides["ours, ledger in PostgreSQL"] = values(runs["ours"])
+        leases = {"B1": Leases.POSTGRESQL, "B2": Leases.MEMORY}[name]
+        sides |= {
+            f"kea-dhcp6, {leases}, {side.removeprefix('peer, ')}": values(runs[side])
+            for side in runs
+            if side.startswith("peer, ")
+        }
+    return {"delegations.svg": bars("Delegations/s of one server", sides, ours=["ours, ledger in PostgreSQL"])}

@@ -79,7 +79,7 @@ def fill(execute: Callable[..., str], cells: int) -> int:
             "lessees": lessees,
             "places": ", ".join(f"({n}, {at}, {length})" for n, (at, length) in enumerate(places)),
             "free": FREE,
-            "rest": ", ".join(f"'{block}'" for block in _rest(10 + number, here)),
+            "rest": ", ".join(f"'{block}'" for block in rest(10 + number, here)),
             "due": "",
             "due_value": "",
         }
@@ -88,7 +88,7 @@ def fill(execute: Callable[..., str], cells: int) -> int:
     return cells * BLOCKS
 
 
-def _rest(octet: int, cells: int) -> Iterator[str]:
+def rest(octet: int, cells: int) -> Iterator[str]:
     """What of a /8 is behind its first `cells` cells, in blocks as large as can be."""
     while cells < CELLS:
         together = cells & -cells  # none larger could begin here

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from kea_subnet_deleg.ledger import Ledger
 from kea_subnet_deleg.runtime.views import LedgerViews
 
 from bench.allocate import TIMEOUT, Client
+from bench.bars import bars, values
 from bench.figure import Figure, Plan, Plans, Progress, Row, Run
 from bench.filling import fill
 from bench.ledgers import CLIENTS, Ledgers
@@ -145,4 +147,18 @@ def _row(one: Sized) -> Row:
         "offer ms": median("offer", one.turns),
         "lease ms": median("lease", one.turns),
         "views ms": median("views", one.turns),
+    }
+
+
+def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a decision costs at each size."""
+    runs = reports["B6"]["runs"]
+    rates = {name: values(runs[name]) for name in runs if name.startswith("rate at ")}
+    alone = {"10^3": values(runs["peer"])} | {name: values(runs[name]) for name in runs if name in SIZES}
+    milliseconds = {f"{name} blocks": alone[name] for name in alone}
+    return {
+        "growth-rate.svg": bars("Allocations/s in batches, by blocks in the ledger", rates, ours=list(rates)),
+        "growth-latency.svg": bars(
+            "Milliseconds for one decision alone, by blocks in the ledger", milliseconds, ours=list(milliseconds)
+        ),
     }

@@ -8,9 +8,11 @@ ledger has to keep its invariants. What PostgreSQL had to end because two transa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from bench.bars import bars, values
 from bench.delegations import OUTSTANDING, UNIT
 from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import Instances, run_load
@@ -93,3 +95,10 @@ def _in_the_way(lab: Instances, names: list[str]) -> dict[str, int]:
     log = lab.cluster.log.read_text()
     conflicts = sum(lab.servers[name].counters()["conflicts"] for name in names)
     return {name: log.count(text) for name, text in _LOGGED.items()} | {"conflicts": conflicts}
+
+
+def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:
+    """The rate of each number of servers."""
+    runs = reports["B7"]["runs"]
+    sides = {"1 server": values(runs["peer"])} | {f"{n} servers": values(runs[f"{n} servers"]) for n in NUMBERS[1:]}
+    return {"instances.svg": bars("Delegations/s of all servers on one ledger", sides, ours=list(sides))}

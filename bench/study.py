@@ -52,15 +52,22 @@ STUDIES: Final[Sequence[Study]] = (
         },
         delegations.PLANS,
         delegations.measure,
+        delegations.plots,
     ),
     single("B3", Title("CPU per ordinary packet, without the hook over with it", "at least 0.99"), ordinary),
     single("B4", Title("renewals with statistics/s over delegations/s", "at least 1.5"), renewals),
     single("B5", Title("allocations/s in batches over single-row commits/s of pgbench", "at least 2"), allocations),
-    single("B6", Title("cost of an allocation at most blocks over that at 10^3, the worst", "at most 1.3"), growth),
+    single(
+        "B6",
+        Title("cost of an allocation at most blocks over that at 10^3, the worst", "at most 1.3"),
+        growth,
+        growth.plots,
+    ),
     single(
         "B7",
         Title("delegations/s of 2 and 4 servers on one ledger over one server, the least", "at least 0.95"),
         instances,
+        instances.plots,
     ),
     single(
         "B10",
