@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import perfdhcp
 from bench.bars import bars, values
-from bench.figure import Figure, Plan, Plans, Progress, Run
+from bench.figure import Figure, Plan, Plans, Progress, Run, median
 from bench.rig import SERVER, Leases, Rig, run_load
 from bench.usage import Spent
 
@@ -24,6 +24,7 @@ PEER_THREADS = 4  # of kea-dhcp6 with multi-threading; what was fastest on two c
 PREFIX_DELEGATION = ("-6", "-e", "prefix-only", "-R", "4000000")
 FIRST_RATE, STEP = 500.0, 2.0  # exchanges/s that the search for a peer's best rate begins with, and by what it grows
 AROUND = (0.75, 0.9, 1.1)  # of the best rate known: what is tried in each run
+PARTS = ("server", "postgresql", "generator")
 UNIT = "completed 4-way exchanges/s"
 
 
@@ -64,7 +65,20 @@ def _figure(ours: list[Run], peers: list[Peer]) -> Figure:
         figure.peer.append(max(sides, key=lambda run: float(run["value"])))
     figure.others = {f"peer, {peer.name}": peer.runs for peer in peers}
     figure.ratios = {"over-best": figure.pairs(figure.peer), "over-default": figure.pairs(peers[0].runs)}
+    cpu_of(figure, {"ours": ours, "peer": figure.peer})
     return figure
+
+
+def cpu_of(figure: Figure, sides: Mapping[str, list[Run]]) -> None:
+    """Add what each exchange took of CPU time, and the ratio of server and PostgreSQL together, which a busy machine leaves alone."""
+    figure.tables["CPU time per exchange, milliseconds"] = [
+        {"side": name, **{part: median(run["cpu_ms_per_exchange"][part] for run in runs) for part in PARTS}}
+        for name, runs in sides.items()
+    ]
+    ours, peer = (
+        [sum(run["cpu_ms_per_exchange"][part] for part in PARTS[:2]) for run in side] for side in sides.values()
+    )
+    figure.ratios["by CPU time of server and PostgreSQL"] = [b / a for a, b in zip(ours, peer, strict=True)]
 
 
 def run_ours(rig: Rig, plan: Plan) -> Run:
@@ -97,17 +111,19 @@ def _run_peer(rig: Rig, plan: Plan, peer: Peer) -> Run:
     with rig.kea6(peer.leases, peer.threads) as kea:
         peer.best = peer.best or _search(rig)
         perfdhcp.run(rig.client_netns, peer.best * AROUND[0], plan.warmup, *PREFIX_DELEGATION)
-        spent = Spent(kea.pid, rig.postmaster)
-        seconds = plan.window / len(AROUND)
-        loads = [perfdhcp.run(rig.client_netns, peer.best * share, seconds, *PREFIX_DELEGATION) for share in AROUND]
-        cost = spent.per_exchange(sum(load.packets[3] for load in loads))
-    found = max(loads, key=lambda load: load.completed)
-    peer.best = found.offered
-    tried = [
-        {"offered": load.offered, "completed": load.completed, "drop_ratio": round(load.drop_ratio, 4)}
-        for load in loads
-    ]
-    return {"value": found.completed, "configuration": peer.name, "tried": tried, "cpu_ms_per_exchange": cost}
+        tried = [_try(rig, kea.pid, peer.best * share, plan.window / len(AROUND)) for share in AROUND]
+    found = max(tried, key=lambda one: float(one["completed"]))
+    peer.best = found["offered"]
+    cost = found["cpu_ms_per_exchange"]
+    return {"value": found["completed"], "configuration": peer.name, "tried": tried, "cpu_ms_per_exchange": cost}
+
+
+def _try(rig: Rig, kea: int, rate: float, seconds: float) -> Run:
+    spent = Spent(kea, rig.postmaster)
+    load = perfdhcp.run(rig.client_netns, rate, seconds, *PREFIX_DELEGATION)
+    cost = spent.per_exchange(load.packets[3])
+    told = {"offered": load.offered, "completed": load.completed, "drop_ratio": round(load.drop_ratio, 4)}
+    return {**told, "cpu_ms_per_exchange": cost}
 
 
 def _search(rig: Rig) -> float:

@@ -20,7 +20,7 @@ from bench.rig import Instances, run_load
 PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=3.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
 NUMBERS: Final = (1, 2, 4)
 _LOST: Final = (
-    "create temporary table told (identity text, prefix cidr)",
+    "create temporary table told (identity text, prefix cidr, seconds bigint)",
     "copy told from '{path}' (delimiter ' ')",
     """select count(*) from told where not exists (
            select from deleg.blocks b join deleg.lessees l using (space, lessee)

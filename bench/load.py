@@ -2,12 +2,12 @@
 """The load generator: relayed DISCOVER-OFFER-REQUEST-ACK exchanges with option 220, each of a client never seen before; or renewals.
 
 Closed loop: a fixed number of exchanges is under way, and one that ends starts the next. Every reply is checked, lost messages are
-sent again as a client would, and a block that was acknowledged twice is counted. With `--renew N`, N clients get a block each first;
-then they renew it in turn, each time with other figures of its use, and that is what is counted. It is a program of its own, to be
+sent again as a client would, and a block that was acknowledged twice is counted. `--given FILE` tells afterwards who got what; with
+`--renew FILE` these clients renew their blocks in turn, each time with other figures of its use. It is a program of its own, to be
 started inside the client's namespace, of the standard library alone and without a line of what it measures. Run it by its path:
 
     nsenter --net=/run/netns/CLIENT -- python bench/load.py SERVER[,SERVER...] GIADDR [--outstanding N] [--warmup S] [--window S]
-            [--prefix N] [--renew N] [--given FILE]
+            [--prefix N] [--clients N] [--given FILE] [--renew FILE]
 
 Of several servers each new client asks the next one. It prints one JSON object. The work for one packet is kept small, since it comes
 out of the same two cores.
@@ -26,7 +26,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -44,7 +44,6 @@ ATTEMPTS = 5
 TICK = 0.02  # seconds between two looks at the clock where nothing comes in
 DRAIN = 3.0  # seconds at the end for the exchanges under way
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-LEASING = 60.0  # seconds at most for the blocks that are renewed then
 EXAMPLES = 5  # faults told in words; all are counted
 SAMPLE = 200  # blocks whose use is told at the end, as it was reported last
 
@@ -138,13 +137,19 @@ class Generator:
     """A relay with `outstanding` clients at any time that each want one block of prefix length `prefix` of one of the servers."""
 
     def __init__(
-        self, servers: Sequence[str], giaddr: str, prefix: int, outstanding: int, port: int = SERVER_PORT
+        self,
+        servers: Sequence[str],
+        giaddr: str,
+        prefix: int,
+        outstanding: int,
+        port: int = SERVER_PORT,
+        clients: float = math.inf,
     ) -> None:
         self.counts = Counts()
         self.latencies: list[float] = []
         self.holders: deque[Holder] = deque()  # those with a block and nothing under way; who renewed longest ago first
         self._outstanding = outstanding
-        self._newcomers: float = math.inf  # clients that may still come
+        self._newcomers = clients  # that may still come
         self._renewing = False
         self._servers = [socket.inet_aton(server) for server in servers]
         self._giaddr = socket.inet_aton(giaddr)
@@ -193,13 +198,9 @@ class Generator:
             **asdict(self.counts),
         }
 
-    def lease(self, blocks: int) -> None:
-        """Have so many clients get a block; from then on none is new, and those renew. Raises Fault where they don't get it."""
-        self._newcomers = blocks
-        self._begin()
-        self._until(time.monotonic() + LEASING)
-        if len(self.holders) < blocks:
-            raise Fault(f"only {len(self.holders)} of {blocks} clients got a block: {asdict(self.counts)}")
+    def renew(self, holders: Iterable[Holder]) -> None:
+        """Have none but these clients, who renew what they have."""
+        self.holders.extend(holders)
         self._renewing = True
 
     def close(self) -> None:
@@ -347,6 +348,13 @@ class Generator:
         """Of each client with a block and nothing under way: its identity in hexadecimal, the block, its use as reported last."""
         return [(f"01{holder.hardware.hex()}", cidr(holder.option), holder.usage) for holder in self.holders]
 
+    def given(self) -> str:
+        """The same clients: a line for each with its identity in hexadecimal, the block, and the seconds that it was leased for."""
+        return "".join(
+            f"01{holder.hardware.hex()} {cidr(holder.option)} {int.from_bytes(holder.lease_time, 'big')}\n"
+            for holder in self.holders
+        )
+
     def _end(self, xid: int, now: float) -> None:
         del self._under_way[xid]
         if len(self._under_way) < self._outstanding:
@@ -379,6 +387,15 @@ def usage(number: int) -> tuple[int, int, int]:
     """High water, in use and unusable addresses of a block, for the n-th report: always other ones, that a /26 can have."""
     in_use = number % 61
     return in_use + number // 61 % 3, in_use, number // 183 % 2
+
+
+def holders_of(given: str) -> Iterator[Holder]:
+    """The clients that `Generator.given` tells of; all ask the first server."""
+    for line in given.splitlines():
+        identity, block, seconds = line.split()
+        network, length = block.split("/")
+        option = PLAIN + socket.inet_aton(network) + bytes((int(length), 2, 0))
+        yield Holder(bytes.fromhex(identity)[1:], 0, option, int(seconds).to_bytes(4, "big"))
 
 
 def cidr(option: bytes) -> str:
@@ -424,19 +441,21 @@ def main() -> int:
     parser.add_argument("--warmup", type=float, default=2.0, help="seconds before the window")
     parser.add_argument("--window", type=float, default=5.0, help="seconds in which exchanges are counted")
     parser.add_argument("--prefix", type=int, default=26, help="prefix length each client asks for")
-    parser.add_argument("--renew", type=int, default=0, metavar="N", help="count renewals, of N blocks in turn")
+    parser.add_argument("--clients", type=int, default=math.inf, metavar="N", help="have so many come, and end then")
     parser.add_argument(
-        "--given", type=Path, metavar="FILE", help="where to write what each client got: identity, block"
+        "--given", type=Path, metavar="FILE", help="write there what each got: identity, block, seconds"
     )
+    parser.add_argument("--renew", type=Path, metavar="FILE", help="have those renew that an earlier run wrote there")
     options = parser.parse_args()
-    generator = Generator(options.servers.split(","), options.giaddr, options.prefix, options.outstanding)
+    servers = options.servers.split(",")
+    generator = Generator(servers, options.giaddr, options.prefix, options.outstanding, clients=options.clients)
     if options.renew:
-        generator.lease(options.renew)
+        generator.renew(holders_of(options.renew.read_text()))
     result = generator.run(options.warmup, options.window)
     if options.renew:
         result["sample"] = random.sample(generator.told(), min(SAMPLE, len(generator.holders)))
     if options.given:
-        options.given.write_text("".join(f"{identity} {block}\n" for identity, block, _ in generator.told()))
+        options.given.write_text(generator.given())
     print(json.dumps(result))
     generator.close()
     return 0

@@ -7,30 +7,39 @@ After each run the ledger is asked whether it has what was reported last: a samp
 
 from __future__ import annotations
 
-from bench.delegations import OUTSTANDING, load
+from pathlib import Path
+
+from bench.delegations import OUTSTANDING, cpu_of, load
 from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import Rig
 from bench.usage import Spent
 
 PLANS = Plans(quick=Plan(runs=2, warmup=0.5, window=3.0), full=Plan(runs=9, warmup=2.0, window=8.0, full=True))
 BLOCKS = 2048  # that are renewed in turn: each comes again after 1792 others at the earliest
+LEASING = 30.0  # seconds at most until all have their blocks
 
 
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B4: `plan.runs` of renewals and of delegations beside them, first one and then the other first."""
     figure = Figure("exchanges/s")
     with Rig() as rig, rig.kea4(plan.policy) as kea:
+        held = rig.directory / "held"
+        leased = load(rig, "--clients", str(BLOCKS), "--given", str(held), warmup=0.0, window=LEASING)
+        if leased["completed"] < BLOCKS:
+            raise RuntimeError(f"not every client got its block: {leased}")
         for number in range(1, plan.runs + 1):
             sides = (figure.ours, figure.peer)
             for side in sides if number % 2 else reversed(sides):
-                side.append(_run(rig, kea.pid, plan, renew=side is figure.ours))
+                side.append(_run(rig, kea.pid, plan, held if side is figure.ours else None))
             rates = [side[-1]["value"] for side in sides]
             progress(f"B4 run {number} of {plan.runs}: {rates[0]:.0f} renewals/s, {rates[1]:.0f} delegations/s")
+    figure.ratios["renewals over delegations"] = figure.pairs(figure.peer)
+    cpu_of(figure, {"renewals": figure.ours, "delegations": figure.peer})
     return figure
 
 
-def _run(rig: Rig, kea: int, plan: Plan, *, renew: bool) -> Run:
-    options = ["--outstanding", str(OUTSTANDING), *(["--renew", str(BLOCKS)] if renew else [])]
+def _run(rig: Rig, kea: int, plan: Plan, held: Path | None) -> Run:
+    options = ["--outstanding", str(OUTSTANDING), *(["--renew", str(held)] if held else [])]
     spent = Spent(kea, rig.postmaster)
     result = load(rig, *options, warmup=plan.warmup, window=plan.window)
     cost = spent.per_exchange(result["completed"])

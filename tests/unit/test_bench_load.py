@@ -140,10 +140,13 @@ def test_a_renewal_with_a_wrong_answer_is_noticed(generator: Generator, data: by
 class Server(threading.Thread):
     """Gives block after block, and confirms what is renewed unless `spoil` makes something else of the answer."""
 
-    def __init__(self, address: str, spoil: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self, address: str, spoil: Callable[[bytes], bytes] = bytes, given: Path | None = None) -> None:
         super().__init__(daemon=True)
         self.address, self.renewals = address, dict[str, tuple[int, int, int]]()
         self._spoil, self._given = spoil, dict[bytes, bytes]()
+        for line in given.read_text().splitlines() if given else []:
+            identity, block, _ = line.split()
+            self._given[bytes.fromhex(identity)[1:]] = option(block)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, 67))
 
@@ -211,20 +214,29 @@ def generate(servers: list[Server], *arguments: str) -> dict[str, Any]:
     return result
 
 
-def test_renewals_come_in_turn_and_the_last_report_is_told() -> None:
-    server = Server(address(2))
-    result = generate([server], "--renew", "40", "--outstanding", "8")
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """What 40 clients were given by a `Server`."""
+    path = tmp_path / "held"
+    result = generate([Server(address(2))], "--clients", "40", "--outstanding", "8", "--given", str(path))
+    assert result["started"] == result["completed"] == 40
+    return path
+
+
+def test_renewals_come_in_turn_and_the_last_report_is_told(held: Path) -> None:
+    server = Server(address(2), given=held)
+    result = generate([server], "--renew", str(held), "--outstanding", "8")
     assert result["completed"] > 3 * 40
     assert result["faults"] == result["overlaps"] == result["unfinished"] == 0
     assert len(server.renewals) == len(result["sample"]) == 40
     assert {identity[2:]: tuple(told) for identity, _, told in result["sample"]} == server.renewals
 
 
-def test_wrong_answers_to_renewals_are_counted() -> None:
+def test_wrong_answers_to_renewals_are_counted(held: Path) -> None:
     def shortened(message: bytes) -> bytes:
         return message.replace(b"\x33\4\0\1\0\0", b"\x33\4\0\0\0\1")
 
-    result = generate([Server(address(2), shortened)], "--renew", "8", "--outstanding", "8")
+    result = generate([Server(address(2), shortened, held)], "--renew", str(held), "--outstanding", "8")
     assert result["faults"] >= 8
     assert "option 51" in result["examples"][0]
     assert result["rate"] == 0
