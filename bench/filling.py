@@ -30,6 +30,9 @@ _LESSEES: Final = """
     select 0, '\\x01'::bytea || substr(int8send(n), 3), '198.51.100.100', 67, true, '\\x01'::bytea || substr(int8send(n), 3)
       from generate_series(1, {lessees}) as n
 """
+_DUE: Final = """
+    select attname from pg_attribute where attrelid = 'deleg.blocks'::regclass and attname = 'due'
+"""
 _EMPTY: Final = "delete from deleg.blocks where origin = '{origin}' and state = 'free'"
 # `n` numbers the leased blocks of the whole ledger: neighbours have different lessees, and leases end on different days.
 _BLOCKS: Final = """
@@ -65,6 +68,7 @@ def fill(execute: Callable[..., str], cells: int) -> int:
     `execute` runs SQL statements in it as the superuser.
     """
     lessees = max(1, cells * BLOCKS // SHARE)
+    due = execute(_DUE).strip()
     execute(_LESSEES.format(lessees=lessees))
     places = [(at, length) for length, beginnings in LEASED for at in beginnings]
     for number, before in enumerate(range(0, cells, CELLS)):
@@ -80,8 +84,8 @@ def fill(execute: Callable[..., str], cells: int) -> int:
             "places": ", ".join(f"({n}, {at}, {length})" for n, (at, length) in enumerate(places)),
             "free": FREE,
             "rest": ", ".join(f"'{block}'" for block in rest(10 + number, here)),
-            "due": "",
-            "due_value": "",
+            "due": due and ", due",
+            "due_value": due and ", ends",
         }
         execute(*(statement.format_map(values) for statement in (_EMPTY, _BLOCKS, _FREE)))
     execute(_USAGE, "vacuum (analyze)")
