@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Final
 
-from bench.figure import Figure, Plan, Plans, Progress, Row
+from bench.figure import Figure, Plan, Plans, Progress, Row, Run
 from bench.ledgers import BATCH, CLIENTS, Ledgers
 from bench.load import quantile
 
@@ -18,14 +19,14 @@ ALONE: Final = 200  # allocations one after the other, in each run, at most
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B5: `plan.runs` of pgbench, of allocations in batches, and of allocations one by one, in turn."""
     figure = Figure("allocations/s, commits/s")
-    alone: list[tuple[float, float]] = []
+    alone = figure.others["one alone, milliseconds"] = []
     with Ledgers() as ledgers:
         ledgers.copy(LEDGER)
         for number in range(1, plan.runs + 1):
             figure.peer.append({"value": ledgers.commits(plan.window), "clients": CLIENTS})
             run = ledgers.allocate(LEDGER, NO_END, plan.window)
             figure.ours.append({**run, "clients": CLIENTS, "batch": BATCH})
-            alone += ledgers.allocate(LEDGER, ALONE, plan.window, clients=1, batch=1)["latencies"]
+            alone.append(_alone(ledgers.allocate(LEDGER, ALONE, plan.window, clients=1, batch=1)))
             values = f"{run['value']:.0f} allocations/s, {figure.peer[-1]['value']:.0f} commits/s"
             progress(f"B5 run {number} of {plan.runs}, {CLIENTS} clients, batches of {BATCH}: {values}")
         if violations := ledgers.sql_of(LEDGER, "select * from deleg.ledger_check()"):
@@ -34,13 +35,16 @@ def measure(plan: Plan, progress: Progress) -> Figure:
     return figure
 
 
-def _quantiles(latencies: list[tuple[float, float]]) -> list[Row]:
-    halves = {
-        "offer": [offer for offer, _ in latencies],
-        "lease": [lease for _, lease in latencies],
-        "both": [offer + lease for offer, lease in latencies],
-    }
+def _alone(run: Run) -> Run:
+    """The allocations of one client: milliseconds of each, by their halves, and the median of both."""
+    offers, leases = ([round(1000 * pair[half], 3) for pair in run["latencies"]] for half in (0, 1))
+    both = [offer + lease for offer, lease in zip(offers, leases, strict=True)]
+    return {"value": statistics.median(both), "offer": offers, "lease": leases, "both": both}
+
+
+def _quantiles(runs: list[Run]) -> list[Row]:
     return [
-        {"of": name, **{f"p{share}": 1000 * quantile(sorted(values), share / 100) for share in (50, 99)}}
-        for name, values in halves.items()
+        {"of": name, **{f"p{share}": quantile(sorted(values), share / 100) for share in (50, 99)}}
+        for name in ("offer", "lease", "both")
+        for values in [[value for run in runs for value in run[name]]]
     ]
