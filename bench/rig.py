@@ -3,7 +3,7 @@
 
 `Rig`: one server and one client; the server is exchanged from run to run, each time on a fresh database. A run has the machine to
 itself: the other side's server is stopped meanwhile, and the cluster has just made a checkpoint.
-`Pair`: two servers that run all the time, with our hook and without, and are loaded in turn.
+`Instances`: several servers on one ledger.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -26,19 +26,13 @@ from ci.labs.lab import DATABASE
 from ci.labs.process import Process, run, start, tail
 
 POOL = IPv4Network("10.0.0.0/8")
-SERVER, PLAIN = "s1", "s2"
+SERVER = "s1"
 DHCP6 = "/usr/sbin/kea-dhcp6"
 DHCP6_SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
 LEASES6 = "kea"  # database
 LEASE_TIME = 604800  # seconds, on both sides
 READY = 30.0  # seconds until a server has to serve
 WARN = {"kea-dhcp4": "WARN", "kea-dhcp4.subnet-deleg-hooks": "WARN"}
-
-# Ordinary DHCP for B3: more addresses than clients come, leases in memory alone.
-ORDINARY: Mapping[str, object] = {
-    "lease-database": {"type": "memfile", "persist": False},
-    "subnet4": [{"id": 1, "subnet": "198.51.0.0/16", "pools": [{"pool": "198.51.128.0 - 198.51.255.254"}]}],
-}
 
 
 class Leases(enum.StrEnum):
@@ -167,32 +161,6 @@ class Rig(Lab):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{netns} has no IPv6 link-local address: B1 needs IPv6 for its peer")
                 time.sleep(0.1)
-
-
-class Pair(Lab):
-    """A lab of two servers on one link with the client: `SERVER` has our hook, `PLAIN` has none."""
-
-    def __init__(self) -> None:
-        super().__init__("shared", name=f"bench-{os.getpid()}", pools=[POOL], kea=ORDINARY, severities=WARN)
-
-    def up(self) -> Pair:
-        """As a lab, and then again without the hook in one of them."""
-        super().up()
-        try:
-            plain = replace(self.servers[PLAIN], overrides={**ORDINARY, "hooks-libraries": []})
-            self.servers[PLAIN] = plain
-            plain.write(plain.configuration(self.hooks))
-            self.restart()
-        except BaseException:
-            self.down()
-            raise
-        return self
-
-    def restart(self) -> None:
-        """Start both servers anew, one after the other."""
-        for name in (SERVER, PLAIN):
-            self.stop(name)
-            self.start(name)
 
 
 class Instances(Lab):

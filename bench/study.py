@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench import allocations, delegations, growth, instances, ordinary, packing, relief, renewals
+from bench import allocations, delegations, growth, instances, memory, ordinary, packing, relief, renewals
 from bench.figure import Figure, Plan, Plans, Progress
 
 Measure = Callable[[Plan, Progress, Collection[str]], Mapping[str, Figure]]
@@ -70,6 +70,7 @@ STUDIES: Final[Sequence[Study]] = (
         instances.plots,
     ),
     single("B8", Title("1 s over the 99th percentile of relief from the ledger's own space", "at least 1"), relief),
+    single("B9", Title("64 MiB over what kea-dhcp4 takes more with the hook", "at least 1"), memory),
     single(
         "B10",
         Title("requests served before the first refusal, over the clairvoyant bound", "none"),
