@@ -70,12 +70,15 @@ def _figure(ours: list[Run], peers: list[Peer]) -> Figure:
 
 
 def cpu_of(figure: Figure, sides: Mapping[str, list[Run]]) -> None:
-    """Add what each exchange took of CPU time, and the ratio of server and PostgreSQL together, which a busy machine leaves alone."""
+    """Add what each exchange took of CPU time on each side, and by server and PostgreSQL together the ratio of the first and the last.
+
+    That ratio is what is left to look at on a busy machine.
+    """
     figure.tables["CPU time per exchange, milliseconds"] = [
         {"side": name, **{part: median(run["cpu_ms_per_exchange"][part] for run in runs) for part in PARTS}}
         for name, runs in sides.items()
     ]
-    ours, peer = (
+    ours, *_, peer = (
         [sum(run["cpu_ms_per_exchange"][part] for part in PARTS[:2]) for run in side] for side in sides.values()
     )
     figure.ratios["by CPU time of server and PostgreSQL"] = [b / a for a, b in zip(ours, peer, strict=True)]
@@ -84,7 +87,7 @@ def cpu_of(figure: Figure, sides: Mapping[str, list[Run]]) -> None:
 def run_ours(rig: Rig, plan: Plan) -> Run:
     """One run of ours on a fresh ledger: as fast as it goes."""
     with rig.kea4(plan.policy) as kea:
-        spent = Spent(kea.pid, rig.postmaster)
+        spent = Spent([kea.pid], rig.postmaster)
         result = load(rig, "--outstanding", str(OUTSTANDING), warmup=plan.warmup, window=plan.window)
         cost = spent.per_exchange(result["completed"])
     value = result.pop("rate")
@@ -119,7 +122,7 @@ def _run_peer(rig: Rig, plan: Plan, peer: Peer) -> Run:
 
 
 def _try(rig: Rig, kea: int, rate: float, seconds: float) -> Run:
-    spent = Spent(kea, rig.postmaster)
+    spent = Spent([kea], rig.postmaster)
     load = perfdhcp.run(rig.client_netns, rate, seconds, *PREFIX_DELEGATION)
     cost = spent.per_exchange(load.packets[3])
     told = {"offered": load.offered, "completed": load.completed, "drop_ratio": round(load.drop_ratio, 4)}

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.bars import bars, values
-from bench.delegations import OUTSTANDING, UNIT
+from bench.delegations import OUTSTANDING, UNIT, cpu_of
 from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import Instances, run_load
+from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=0.5, window=3.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
+PLANS = Plans(quick=Plan(runs=2, warmup=1.5, window=3.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
 NUMBERS: Final = (1, 2, 4)
 _LOST: Final = (
     "create temporary table told (identity text, prefix cidr, seconds bigint)",
@@ -32,6 +33,7 @@ _LOGGED: Final = {
     "errors": " ERROR: ",
 }
 """What is counted in PostgreSQL's log, where it is at once; pg_stat_database lags behind."""
+IN_THE_WAY: Final = "what was in each other's way"
 _COUNTED: Final = ("lost", *_LOGGED, "conflicts", "retransmissions")
 
 
@@ -59,7 +61,8 @@ def _figure(runs: dict[int, list[Run]]) -> Figure:
     pairs_of_all = zip(*figure.ratios.values(), strict=True)
     figure.ratios["the least"] = [min(ratios) for ratios in pairs_of_all]
     figure.decisive = "the least"
-    figure.tables["what was in each other's way"] = [
+    cpu_of(figure, {str(number): runs[number] for number in reversed(NUMBERS)})
+    figure.tables[IN_THE_WAY] = [
         {"servers": number, **{name: sum(run[name] for run in runs[number]) for name in ("completed", *_COUNTED)}}
         for number in NUMBERS
     ]
@@ -70,6 +73,7 @@ def _run(lab: Instances, number: int, plan: Plan) -> Run:
     names = lab.only(number)
     place, given = lab.clients[0], lab.directory / "given"
     before = _in_the_way(lab, names)
+    spent = Spent([lab.process(name).pid for name in names], lab.process("main").pid)
     printed = run_load(
         place.netns,
         *(",".join(str(lab.servers[name].address) for name in names), str(place.address)),
@@ -78,12 +82,20 @@ def _run(lab: Instances, number: int, plan: Plan) -> Run:
         seconds=plan.warmup + plan.window,
     )
     result: Run = json.loads(printed)
+    cost = spent.per_exchange(result["completed"])
     lost = _lost(lab, given)
     if result["faults"] or result["overlaps"] or result["naks"] or lost:
         raise RuntimeError(f"wrong answers, or {lost} blocks that are not in the ledger: {printed}")
     after = _in_the_way(lab, names)
     counted = {name: after[name] - before[name] for name in after}
-    return {"value": result.pop("rate"), "servers": number, "lost": lost, **result, **counted}
+    return {
+        "value": result.pop("rate"),
+        "servers": number,
+        "lost": lost,
+        **result,
+        **counted,
+        "cpu_ms_per_exchange": cost,
+    }
 
 
 def _lost(lab: Instances, given: Path) -> int:

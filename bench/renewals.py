@@ -40,7 +40,7 @@ def measure(plan: Plan, progress: Progress) -> Figure:
 
 def _run(rig: Rig, kea: int, plan: Plan, held: Path | None) -> Run:
     options = ["--outstanding", str(OUTSTANDING), *(["--renew", str(held)] if held else [])]
-    spent = Spent(kea, rig.postmaster)
+    spent = Spent([kea], rig.postmaster)
     result = load(rig, *options, warmup=plan.warmup, window=plan.window)
     cost = spent.per_exchange(result["completed"])
     sample = result.pop("sample", [])

@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -34,10 +35,10 @@ def family_cpu_seconds(pid: int) -> float:
 
 
 class Spent:
-    """CPU time of a server, of PostgreSQL and of the load generators since this was made."""
+    """CPU time of servers, of PostgreSQL and of the load generators since this was made."""
 
-    def __init__(self, server: int, postmaster: int) -> None:
-        self._server, self._postmaster = server, postmaster
+    def __init__(self, servers: Sequence[int], postmaster: int) -> None:
+        self._servers, self._postmaster = servers, postmaster
         self._before = self._now()
 
     def per_exchange(self, exchanges: int) -> dict[str, float]:
@@ -49,7 +50,7 @@ class Spent:
     def _now(self) -> dict[str, float]:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
-            "server": cpu_seconds(self._server),
+            "server": sum(map(cpu_seconds, self._servers)),
             "postgresql": family_cpu_seconds(self._postmaster),
             "generator": children.ru_utime + children.ru_stime,
         }
