@@ -1,106 +1,155 @@
 # SPDX-License-Identifier: MPL-2.0
-"""B1: delegations/s of one server with the ledger, over Kea's own prefix delegation with leases in the same PostgreSQL."""
+"""B1 and B2: delegations/s of one server with the ledger, over Kea's own prefix delegation with leases in PostgreSQL, and in memory.
+
+Both figures share the runs of ours. Each peer comes in two configurations, as Kea's defaults have it and with multi-threading; the
+ratio is over the better of the two in the round that ours ran in.
+"""
 
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from bench import perfdhcp
-from bench.figure import Figure, Plan, Run
-from bench.rig import SERVER, Rig, run_load
-from bench.usage import cpu_seconds, family_cpu_seconds
+from bench.bars import bars, values
+from bench.figure import Figure, Plan, Plans, Progress, Run, median
+from bench.rig import SERVER, Leases, Rig, run_load
+from bench.usage import Spent
 
-PLAN = Plan(runs=3, warmup=2.0, window=6.0)
+PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=4.0), full=Plan(runs=5, warmup=2.0, window=10.0, full=True))
 OUTSTANDING = 256  # exchanges of ours under way at any time
-PEER_THREADS = 4  # of kea-dhcp6; what was fastest on two cores. Without multi-threading it is slower (README.md).
+PEER_THREADS = 4  # of kea-dhcp6 with multi-threading; what was fastest on two cores
 PREFIX_DELEGATION = ("-6", "-e", "prefix-only", "-R", "4000000")
-FIRST_RATE, STEP = 400.0, 1.4  # exchanges/s that the search for the peer's best rate begins with, and by what it grows
-AROUND = (0.85, 1.0, 1.2)  # of that best rate: what is tried in each run
+FIRST_RATE, STEP = 500.0, 2.0  # exchanges/s that the search for a peer's best rate begins with, and by what it grows
+AROUND = (0.75, 0.9, 1.1)  # of the best rate known: what is tried in each run
+PARTS = ("server", "postgresql", "generator")
+UNIT = "completed 4-way exchanges/s"
 
 
-def measure(plan: Plan, progress: Callable[[str], None]) -> Figure:
-    """Measure B1: `plan.runs` of each side, in turn."""
+@dataclass(slots=True)
+class Peer:
+    """A configuration of kea-dhcp6, the rate that it did best with so far (0: not known), and its runs."""
+
+    name: str
+    leases: Leases
+    threads: int
+    best: float = 0.0
+    runs: list[Run] = field(default_factory=list)
+
+
+def measure(plan: Plan, progress: Progress, wanted: Collection[str]) -> Mapping[str, Figure]:
+    """Measure B1, B2 or both: `plan.runs` of each side, in turn."""
+    leases = {"B1": Leases.POSTGRESQL, "B2": Leases.MEMORY}
+    peers = {
+        name: [Peer("default", leases[name], 0), Peer("multi-threading", leases[name], PEER_THREADS)]
+        for name in sorted(wanted)
+    }
+    ours: list[Run] = []
     with Rig() as rig:
-        return _measure(rig, plan, progress)
+        for number in range(1, plan.runs + 1):
+            ours.append(run_ours(rig, plan))
+            progress(f"{', '.join(peers)} run {number} of {plan.runs}: ours {ours[-1]['value']:.0f}/s")
+            for name, sides in peers.items():
+                for peer in sides:
+                    peer.runs.append(_run_peer(rig, plan, peer))
+                    told = f"{peer.leases}, {peer.name}: {peer.runs[-1]['value']:.0f}/s"
+                    progress(f"{name} run {number} of {plan.runs}: {told}")
+    return {name: _figure(ours, sides) for name, sides in peers.items()}
 
 
-def _measure(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> Figure:
-    figure = Figure("completed 4-way exchanges/s", lambda ours, peer: ours / peer)
-    best = _search(rig, plan, progress)
-    for number in range(1, plan.runs + 1):
-        figure.ours.append(_ours(rig, plan))
-        progress(f"B1 run {number} of {plan.runs}: ours {figure.ours[-1]['value']:.0f}/s")
-        figure.peer.append(_peer(rig, plan, best))
-        progress(f"B1 run {number} of {plan.runs}: peer {figure.peer[-1]['value']:.0f}/s")
+def _figure(ours: list[Run], peers: list[Peer]) -> Figure:
+    figure = Figure(UNIT, ours=ours)
+    for sides in zip(*(peer.runs for peer in peers), strict=True):
+        figure.peer.append(max(sides, key=lambda run: float(run["value"])))
+    figure.others = {f"peer, {peer.name}": peer.runs for peer in peers}
+    figure.ratios = {"over-best": figure.pairs(figure.peer), "over-default": figure.pairs(peers[0].runs)}
+    cpu_of(figure, {"ours": ours, "peer": figure.peer})
     return figure
 
 
-def _ours(rig: Rig, plan: Plan) -> Run:
-    place = rig.clients[0]
-    times = ("--warmup", str(plan.warmup), "--window", str(plan.window))
-    address = str(rig.servers[SERVER].address)
+def cpu_of(figure: Figure, sides: Mapping[str, list[Run]]) -> None:
+    """Add what each exchange took of CPU time on each side, and by server and PostgreSQL together the ratio of the first and the last.
+
+    That ratio is what is left to look at on a busy machine.
+    """
+    figure.tables["CPU time per exchange, milliseconds"] = [
+        {"side": name, **{part: median(run["cpu_ms_per_exchange"][part] for run in runs) for part in PARTS}}
+        for name, runs in sides.items()
+    ]
+    ours, *_, peer = (
+        [sum(run["cpu_ms_per_exchange"][part] for part in PARTS[:2]) for run in side] for side in sides.values()
+    )
+    figure.ratios["by CPU time of server and PostgreSQL"] = [b / a for a, b in zip(ours, peer, strict=True)]
+
+
+def run_ours(rig: Rig, plan: Plan) -> Run:
+    """One run of ours on a fresh ledger: as fast as it goes."""
     with rig.kea4(plan.policy) as kea:
-        spent = _Spent(rig, kea.pid)
-        printed = run_load(
-            place.netns,
-            *(address, str(place.address), "--outstanding", str(OUTSTANDING), *times),
-            seconds=plan.warmup + plan.window,
-        )
-        result: Run = json.loads(printed)
+        spent = Spent([kea.pid], rig.postmaster)
+        result = load(rig, "--outstanding", str(OUTSTANDING), warmup=plan.warmup, window=plan.window)
         cost = spent.per_exchange(result["completed"])
-    if result["faults"] or result["overlaps"] or result["naks"]:
-        raise RuntimeError(f"wrong answers under load: {printed}")
     value = result.pop("rate")
     return {"value": value, "policy": plan.policy, "outstanding": OUTSTANDING, **result, "cpu_ms_per_exchange": cost}
 
 
-def _search(rig: Rig, plan: Plan, progress: Callable[[str], None]) -> float:
-    """Find about where the peer completes most: raise the rate until less than two thirds of it is completed."""
+def load(rig: Rig, *options: str, warmup: float, window: float) -> Run:
+    """What load.py prints after it has loaded ours. Raises RuntimeError for a wrong answer."""
+    place = rig.clients[0]
+    addresses = (str(rig.servers[SERVER].address), str(place.address))
+    times = ("--warmup", str(warmup), "--window", str(window))
+    printed = run_load(place.netns, *addresses, *options, *times, seconds=warmup + window)
+    result: Run = json.loads(printed)
+    if result["faults"] or result["overlaps"] or result["naks"]:
+        raise RuntimeError(f"wrong answers under load: {printed}")
+    return result
+
+
+def _run_peer(rig: Rig, plan: Plan, peer: Peer) -> Run:
+    """One run of the peer: the best of a few rates around the best known, each for a part of the window.
+
+    The first run looks for that rate before. Then comes a rate that it can do, for what is queued up to be done.
+    """
+    with rig.kea6(peer.leases, peer.threads) as kea:
+        peer.best = peer.best or _search(rig)
+        perfdhcp.run(rig.client_netns, peer.best * AROUND[0], plan.warmup, *PREFIX_DELEGATION)
+        tried = [_try(rig, kea.pid, peer.best * share, plan.window / len(AROUND)) for share in AROUND]
+    found = max(tried, key=lambda one: float(one["completed"]))
+    peer.best = found["offered"]
+    cost = found["cpu_ms_per_exchange"]
+    return {"value": found["completed"], "configuration": peer.name, "tried": tried, "cpu_ms_per_exchange": cost}
+
+
+def _try(rig: Rig, kea: int, rate: float, seconds: float) -> Run:
+    spent = Spent([kea], rig.postmaster)
+    load = perfdhcp.run(rig.client_netns, rate, seconds, *PREFIX_DELEGATION)
+    cost = spent.per_exchange(load.packets[3])
+    told = {"offered": load.offered, "completed": load.completed, "drop_ratio": round(load.drop_ratio, 4)}
+    return {**told, "cpu_ms_per_exchange": cost}
+
+
+def _search(rig: Rig) -> float:
+    """About where the peer completes most: raise the rate until less than two thirds of it is completed. A second for each rate."""
     best, rate = 0.0, FIRST_RATE
-    with rig.kea6(PEER_THREADS):
-        while True:
-            load = perfdhcp.run(rig.client_netns, rate, plan.window / 3, *PREFIX_DELEGATION)
-            progress(f"B1 search for the peer's best rate: {load.completed:.0f} of {rate:.0f}/s completed")
-            best = max(best, load.completed)
-            if load.completed < rate / 1.5:
-                return best
-            rate *= STEP
+    while True:
+        completed = perfdhcp.run(rig.client_netns, rate, 1.0, *PREFIX_DELEGATION).completed
+        best = max(best, completed)
+        if completed < rate / 1.5:
+            return best
+        rate *= STEP
 
 
-def _peer(rig: Rig, plan: Plan, best: float) -> Run:
-    """One run of the peer: the best of a few rates around what the search found, each for half a window."""
-    with rig.kea6(PEER_THREADS) as kea:
-        perfdhcp.run(rig.client_netns, best * AROUND[0], plan.warmup, *PREFIX_DELEGATION)
-        spent = _Spent(rig, kea.pid)
-        seconds = plan.window / 2
-        loads = [perfdhcp.run(rig.client_netns, best * share, seconds, *PREFIX_DELEGATION) for share in AROUND]
-        cost = spent.per_exchange(sum(load.packets[3] for load in loads))
-    tried = [
-        {"offered": load.offered, "completed": load.completed, "drop_ratio": round(load.drop_ratio, 4)}
-        for load in loads
-    ]
-    return {"value": max(load.completed for load in loads), "tried": tried, "cpu_ms_per_exchange": cost}
-
-
-class _Spent:
-    """CPU time of server, PostgreSQL and load generator since this was made."""
-
-    def __init__(self, rig: Rig, server: int) -> None:
-        self._rig, self._server = rig, server
-        self._before = self._now()
-
-    def per_exchange(self, exchanges: int) -> dict[str, float]:
-        """In milliseconds per exchange."""
-        return {
-            name: round(1000 * (now - self._before[name]) / max(1, exchanges), 4) for name, now in self._now().items()
+def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:
+    """A chart of all sides that were measured."""
+    sides: dict[str, list[float]] = {}
+    for name, report in reports.items():
+        runs = report["runs"]
+        sides["ours, ledger in PostgreSQL"] = values(runs["ours"])
+        leases = {"B1": Leases.POSTGRESQL, "B2": Leases.MEMORY}[name]
+        sides |= {
+            f"kea-dhcp6, {leases}, {side.removeprefix('peer, ')}": values(runs[side])
+            for side in runs
+            if side.startswith("peer, ")
         }
-
-    def _now(self) -> dict[str, float]:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return {
-            "server": cpu_seconds(self._server),
-            "postgresql": family_cpu_seconds(self._rig.postmaster),
-            "generator": children.ru_utime + children.ru_stime,
-        }
+    return {"delegations.svg": bars("Delegations/s of one server", sides, ours=["ours, ledger in PostgreSQL"])}

@@ -1,49 +1,74 @@
 # SPDX-License-Identifier: MPL-2.0
-"""B3: what our hook costs ordinary DHCP: CPU time of kea-dhcp4 per packet without it, over with it."""
+"""B3: what our hook costs ordinary DHCP, in CPU time for each packet and in exchanges/s; and what a callout in Python would cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Final
 
 from bench import perfdhcp
-from bench.figure import Figure, Plan, Run
-from bench.rig import PLAIN, SERVER, Pair
+from bench.figure import Figure, Plan, Plans, Progress, Run, over, under
+from bench.trio import HOOK, PLAIN, PYTHON, SIDES, Trio
 from bench.usage import cpu_seconds
 
-PLAN = Plan(runs=7, warmup=1.0, window=6.0)
+PLANS = Plans(Plan(1, 1, 3), Plan(7, 2, 12, full=True))
 RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
-SLICE = (
-    1.0  # seconds that one server is loaded before it is the other's turn: what else happens on the machine meets both
-)
-ORDINARY = ("-4", "-R", "20000")
+SLICE = 1.0  # seconds that one server is loaded before it is another's turn: what else happens on the machine meets all of them
+THREADS = 2  # for packets, at saturation
+CLIENTS: Final = ("-4", "-R", "20000")
+FIRST_RATE, STEP = (
+    1500.0,
+    1.6,
+)  # exchanges/s that the search for the plain server's best rate begins with, and by what it grows
+AROUND: Final = (0.9, 1.1)  # of that rate: what is offered at saturation; the better counts
+NAMES: Final = {HOOK: "hook", PLAIN: "none", PYTHON: "python"}
 
 
-def measure(plan: Plan, progress: Callable[[str], None]) -> Figure:
-    """Measure B3: `plan.runs` of both servers, started anew for each, in slices that take turns."""
-    figure = Figure("microseconds of CPU time of kea-dhcp4 per packet", lambda ours, peer: peer / ours)
-    with Pair() as pair:
+def measure(plan: Plan, progress: Progress) -> Figure:
+    """Measure B3: in each run servers started anew, CPU time with multi-threading off (Kea's default), saturation with it on."""
+    figure = Figure("microseconds of CPU time of kea-dhcp4 per packet", under)
+    figure.others = {"python": [], "saturation, hook": [], "saturation, none": [], "saturation, python": []}
+    best = 0.0
+    with Trio() as trio:
         for number in range(1, plan.runs + 1):
-            pair.restart()
-            runs = _run(pair, plan)
-            figure.ours.append(runs[SERVER])
-            figure.peer.append(runs[PLAIN])
-            costs = [f"{runs[name]['value']:.1f} us per packet" for name in (PLAIN, SERVER)]
-            progress(f"B3 run {number} of {plan.runs}: without the hook {costs[0]}, with it {costs[1]}")
+            trio.restart(0)
+            spent = _spend(trio, plan)
+            trio.restart(THREADS)
+            best = best or _search(trio)
+            reached = _saturate(trio, plan, best)
+            _note(figure, spent, reached)
+            told = ", ".join(
+                f"{NAMES[side]} {spent[side]['value']:.1f} us {reached[side]['value']:.0f}/s" for side in SIDES
+            )
+            progress(f"B3 run {number} of {plan.runs}: {told}")
+    figure.decisive = "cpu"
     return figure
 
 
-def _run(pair: Pair, plan: Plan) -> dict[str, Run]:
-    for name in (PLAIN, SERVER):
-        _load(pair, name, plan.warmup)
-    runs: dict[str, Run] = {
-        name: {"value": 0.0, "packets": 0, "cpu_seconds": 0.0, "dropped": 0} for name in (PLAIN, SERVER)
-    }
+def _note(figure: Figure, spent: dict[str, Run], reached: dict[str, Run]) -> None:
+    """Add a run of each side, and its ratios: of the server without a hook and one with, more is better."""
+    figure.ours.append(spent[HOOK])
+    figure.peer.append(spent[PLAIN])
+    figure.others["python"].append(spent[PYTHON])
+    for side, name in NAMES.items():
+        figure.others[f"saturation, {name}"].append(reached[side])
+    for prefix, side in (("", HOOK), ("python-", PYTHON)):
+        cpu = under(spent[side]["value"], spent[PLAIN]["value"])
+        saturation = over(reached[side]["value"], reached[PLAIN]["value"])
+        figure.ratios.setdefault(f"{prefix}cpu", []).append(cpu)
+        figure.ratios.setdefault(f"{prefix}saturation", []).append(saturation)
+
+
+def _spend(trio: Trio, plan: Plan) -> dict[str, Run]:
+    """Load the servers at the same fixed rate, in slices that take turns; return what each packet cost."""
+    for side in SIDES:
+        _load(trio, side, RATE, plan.warmup)
+    runs: dict[str, Run] = {side: {"value": 0.0, "packets": 0, "cpu_seconds": 0.0, "dropped": 0} for side in SIDES}
     for turn in range(max(1, round(plan.window / SLICE))):
-        for name in (PLAIN, SERVER) if turn % 2 else (SERVER, PLAIN):
-            process = pair.process(name).pid
+        for side in SIDES if turn % 2 else reversed(SIDES):
+            process = trio.process(side).pid
             before = cpu_seconds(process)
-            load = _load(pair, name, SLICE)
-            run = runs[name]
+            load = _load(trio, side, RATE, SLICE)
+            run = runs[side]
             run["cpu_seconds"] += cpu_seconds(process) - before
             run["packets"] += sum(load.packets)
             run["dropped"] += load.packets[0] - load.packets[3]
@@ -52,5 +77,36 @@ def _run(pair: Pair, plan: Plan) -> dict[str, Run]:
     return runs
 
 
-def _load(pair: Pair, name: str, seconds: float) -> perfdhcp.Load:
-    return perfdhcp.run(pair.clients[0].netns, RATE, seconds, *ORDINARY, str(pair.servers[name].address))
+def _search(trio: Trio) -> float:
+    """About where the server without a hook completes most: raise the rate until less than four fifths of it is completed."""
+    best, rate = 0.0, FIRST_RATE
+    while True:
+        load = _load(trio, PLAIN, rate, SLICE)
+        best = max(best, load.completed)
+        if load.completed < 0.8 * rate:
+            return best
+        rate *= STEP
+
+
+def _saturate(trio: Trio, plan: Plan, best: float) -> dict[str, Run]:
+    """Offer the servers about what the plain one can do, in slices that take turns; each keeps the better of its means."""
+    spent, packets = dict.fromkeys(SIDES, 0.0), dict.fromkeys(SIDES, 0)
+    tried: dict[str, dict[float, list[float]]] = {side: {share: [] for share in AROUND} for side in SIDES}
+    for turn in range(max(1, round(plan.window / SLICE / len(AROUND) / 2))):
+        for share in AROUND:
+            for side in SIDES if turn % 2 else reversed(SIDES):
+                before = cpu_seconds(trio.process(side).pid)
+                load = _load(trio, side, share * best, SLICE)
+                spent[side] += cpu_seconds(trio.process(side).pid) - before
+                packets[side] += sum(load.packets)
+                tried[side][share].append(load.completed)
+    runs: dict[str, Run] = {}
+    for side, found in tried.items():
+        means = {f"{share * best:.0f}": sum(values) / len(values) for share, values in found.items()}
+        cost = 1e6 * spent[side] / max(1, packets[side])
+        runs[side] = {"value": max(means.values()), "completed_by_offered": means, "cpu_us_per_packet": cost}
+    return runs
+
+
+def _load(trio: Trio, side: str, rate: float, seconds: float) -> perfdhcp.Load:
+    return perfdhcp.run(trio.clients[0].netns, rate, seconds, *CLIENTS, str(trio.servers[side].address))

@@ -3,17 +3,18 @@
 
 `Rig`: one server and one client; the server is exchanged from run to run, each time on a fresh database. A run has the machine to
 itself: the other side's server is stopped meanwhile, and the cluster has just made a checkpoint.
-`Pair`: two servers that run all the time, with our hook and without, and are loaded in turn.
+`Instances`: several servers on one ledger.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -25,7 +26,7 @@ from ci.labs.lab import DATABASE
 from ci.labs.process import Process, run, start, tail
 
 POOL = IPv4Network("10.0.0.0/8")
-SERVER, PLAIN = "s1", "s2"
+SERVER = "s1"
 DHCP6 = "/usr/sbin/kea-dhcp6"
 DHCP6_SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
 LEASES6 = "kea"  # database
@@ -33,11 +34,12 @@ LEASE_TIME = 604800  # seconds, on both sides
 READY = 30.0  # seconds until a server has to serve
 WARN = {"kea-dhcp4": "WARN", "kea-dhcp4.subnet-deleg-hooks": "WARN"}
 
-# Ordinary DHCP for B3: more addresses than clients come, leases in memory alone.
-ORDINARY: Mapping[str, object] = {
-    "lease-database": {"type": "memfile", "persist": False},
-    "subnet4": [{"id": 1, "subnet": "198.51.0.0/16", "pools": [{"pool": "198.51.128.0 - 198.51.255.254"}]}],
-}
+
+class Leases(enum.StrEnum):
+    """Where kea-dhcp6 has its leases: in a database of the rig's cluster, or in its memory alone."""
+
+    POSTGRESQL = "PostgreSQL"
+    MEMORY = "memory"
 
 
 class Rig(Lab):
@@ -57,10 +59,10 @@ class Rig(Lab):
         super().up()
         try:
             self.stop(SERVER)
-            self.cluster.execute("postgres", f"create database {_pristine(LEASES6)}")
+            self.cluster.execute("postgres", f"create database {pristine(LEASES6)}")
             schema = ("-Xq", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", str(DHCP6_SCHEMA))
-            run(str(binaries() / "psql"), *schema, self.cluster.dsn(_pristine(LEASES6)))
-            self.cluster.execute("postgres", f"alter database {DATABASE} rename to {_pristine(DATABASE)}")
+            run(str(binaries() / "psql"), *schema, self.cluster.dsn(pristine(LEASES6)))
+            self.cluster.execute("postgres", f"alter database {DATABASE} rename to {pristine(DATABASE)}")
             self._directory6.mkdir(mode=0o750)
             self._await_link_local()
         except BaseException:
@@ -82,11 +84,12 @@ class Rig(Lab):
             self.stop(SERVER)
 
     @contextmanager
-    def kea6(self, threads: int) -> Iterator[Process]:
-        """Run kea-dhcp6 that delegates prefixes, on a fresh lease database of the same cluster; 0 threads: multi-threading off."""
-        self._renew(LEASES6)
+    def kea6(self, leases: Leases, threads: int) -> Iterator[Process]:
+        """Run kea-dhcp6 that delegates prefixes, with no leases yet; 0 threads: multi-threading off."""
+        if leases is Leases.POSTGRESQL:
+            self._renew(LEASES6)
         configuration, console = self._directory6 / "kea-dhcp6.conf", self._directory6 / "console.log"
-        configuration.write_text(json.dumps(self._configuration6(threads)))
+        configuration.write_text(json.dumps(self._configuration6(leases, threads)))
         places = ("PIDFILE", "LOCKFILE", "LOG_FILE", "CONTROL_SOCKET", "DHCP_DATA")
         own = {f"KEA_{place}_DIR": str(self._directory6) for place in places}
         command = [*network.inside(self.servers[SERVER].netns), DHCP6, "-c", str(configuration)]
@@ -105,23 +108,25 @@ class Rig(Lab):
     def _renew(self, database: str) -> None:
         for statement in (
             f"drop database if exists {database}",
-            f"create database {database} template {_pristine(database)}",
+            f"create database {database} template {pristine(database)}",
             "checkpoint",
         ):
             self.cluster.execute("postgres", statement)
 
-    def _configuration6(self, threads: int) -> dict[str, object]:
+    def _configuration6(self, leases: Leases, threads: int) -> dict[str, object]:
         multi = {"enable-multi-threading": threads > 0}
         output = {"output": str(self._directory6 / "kea-dhcp6.log"), "maxsize": 0}
         pool = {"prefix": "2001:db8:8000::", "prefix-len": 33, "delegated-len": 56}
         subnet = {"id": 1, "subnet": "2001:db8::/32", "interface": network.INTERFACE, "pd-pools": [pool]}
-        leases = {"type": "postgresql", "name": LEASES6, "host": str(self.cluster.directory), "user": "postgres"}
+        database: dict[str, object] = {"type": "memfile", "persist": False}
+        if leases is Leases.POSTGRESQL:
+            database = {"type": "postgresql", "name": LEASES6, "host": str(self.cluster.directory), "user": "postgres"}
         return {
             "Dhcp6": {
                 "interfaces-config": {"interfaces": [network.INTERFACE]},
                 "control-socket": {"socket-type": "unix", "socket-name": str(self._socket6)},
                 "server-id": {"type": "EN", "enterprise-id": 32473, "identifier": "01", "persist": False},
-                "lease-database": leases,
+                "lease-database": database,
                 "valid-lifetime": LEASE_TIME,
                 "preferred-lifetime": LEASE_TIME,
                 "multi-threading": multi | ({"thread-pool-size": threads, "packet-queue-size": 64} if threads else {}),
@@ -158,33 +163,37 @@ class Rig(Lab):
                 time.sleep(0.1)
 
 
-class Pair(Lab):
-    """A lab of two servers on one link with the client: `SERVER` has our hook, `PLAIN` has none."""
+class Instances(Lab):
+    """A lab of four servers on one ledger, of which any number runs."""
 
-    def __init__(self) -> None:
-        super().__init__("shared", name=f"bench-{os.getpid()}", pools=[POOL], kea=ORDINARY, severities=WARN)
+    def __init__(self, policy: str) -> None:
+        name = f"bench-{os.getpid()}"
+        super().__init__("four", name=name, pools=[POOL], parameters={"policy": policy}, severities=WARN)
 
-    def up(self) -> Pair:
-        """As a lab, and then again without the hook in one of them."""
+    def up(self) -> Instances:
+        """As a lab, without servers."""
         super().up()
         try:
-            plain = replace(self.servers[PLAIN], overrides={**ORDINARY, "hooks-libraries": []})
-            self.servers[PLAIN] = plain
-            plain.write(plain.configuration(self.hooks))
-            self.restart()
+            self.only(0)
         except BaseException:
             self.down()
             raise
         return self
 
-    def restart(self) -> None:
-        """Start both servers anew, one after the other."""
-        for name in (SERVER, PLAIN):
-            self.stop(name)
-            self.start(name)
+    def only(self, number: int) -> list[str]:
+        """Have the first `number` servers run and no other; return their names."""
+        names = list(self.servers)
+        for name in names[number:]:
+            if self.is_up(name):
+                self.stop(name)
+        for name in names[:number]:
+            if not self.is_up(name):
+                self.start(name)
+        return names[:number]
 
 
-def _pristine(database: str) -> str:
+def pristine(database: str) -> str:
+    """The name of the database that `database` is copied from."""
     return f"{database}_pristine"
 
 

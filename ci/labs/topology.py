@@ -167,9 +167,9 @@ def relay(station: Station) -> IPv4Address:
     return hosts_link(station)[HOSTS_CLIENT]
 
 
-def _alone(*names: str) -> Callable[[int, HaMode], Topology]:
+def _alone(*names: str, ordinary: bool = True) -> Callable[[int, HaMode], Topology]:
     """Servers of one ledger with a client, and no hosts."""
-    stations = tuple(Station(name, "main", ordinary=True) for name in names)
+    stations = tuple(Station(name, "main", ordinary=ordinary) for name in names)
     return lambda _edges, _ha: Topology(stations, (IPv4Network("10.64.0.0/10"),))
 
 
@@ -201,6 +201,7 @@ MOST_EDGES: Final = len(HOSTS_LINKS)
 TOPOLOGIES: Final[Mapping[str, str]] = {
     "single": "one server",
     "shared": "two servers, one ledger",
+    "four": "four servers, one ledger, which do nothing but delegate",
     "chain": "root, region and edge, each with a ledger; hosts at the edge",
     "peers": "three servers, each with a ledger and hosts, each asks the others; the pool is the first one's",
     "ha": "root, and two edges that are a high availability pair on one ledger, with hosts",
@@ -208,6 +209,7 @@ TOPOLOGIES: Final[Mapping[str, str]] = {
 _MAKERS: Final[Mapping[str, Callable[[int, HaMode], Topology]]] = {
     "single": _alone("s1"),
     "shared": _alone("s1", "s2"),
+    "four": _alone("s1", "s2", "s3", "s4", ordinary=False),
     "chain": _chain,
     "peers": _peers,
     "ha": _ha,

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MPL-2.0
+"""B7: delegations/s of 2 and 4 servers on one ledger over those of one, all on the same machine under the same load.
+
+Each new client asks the next server. After each run every block that was acknowledged has to be in the ledger, of who got it, and the
+ledger has to keep its invariants. What PostgreSQL had to end because two transactions were in each other's way is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from bench.bars import bars, values
+from bench.delegations import OUTSTANDING, UNIT, cpu_of
+from bench.figure import Figure, Plan, Plans, Progress, Run
+from bench.rig import Instances, run_load
+from bench.usage import Spent
+
+PLANS = Plans(quick=Plan(runs=2, warmup=1.5, window=3.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
+NUMBERS: Final = (1, 2, 4)
+_LOST: Final = (
+    "create temporary table told (identity text, prefix cidr, seconds bigint)",
+    "copy told from '{path}' (delimiter ' ')",
+    """select count(*) from told where not exists (
+           select from deleg.blocks b join deleg.lessees l using (space, lessee)
+            where b.prefix = told.prefix and b.state = 'leased' and l.identity = decode(told.identity, 'hex'))""",
+)
+_LOGGED: Final = {
+    "deadlocks": "deadlock detected",
+    "serialization failures": "could not serialize access",
+    "errors": " ERROR: ",
+}
+"""What is counted in PostgreSQL's log, where it is at once; pg_stat_database lags behind."""
+IN_THE_WAY: Final = "what was in each other's way"
+_COUNTED: Final = ("lost", *_LOGGED, "conflicts", "retransmissions")
+
+
+def measure(plan: Plan, progress: Progress) -> Figure:
+    """Measure B7: `plan.runs` of each number of servers, rising and falling in turn. Raises RuntimeError where anything was lost."""
+    runs: dict[int, list[Run]] = {number: [] for number in NUMBERS}
+    with Instances(plan.policy) as lab:
+        for turn in range(1, plan.runs + 1):
+            for number in NUMBERS if turn % 2 else reversed(NUMBERS):
+                runs[number].append(_run(lab, number, plan))
+            told = ", ".join(f"{number}: {runs[number][-1]['value']:.0f}/s" for number in NUMBERS)
+            progress(f"B7 turn {turn} of {plan.runs}, servers: {told}")
+        if violations := lab.violations():
+            raise RuntimeError(f"the ledger does not keep its invariants: {violations[:5]}")
+    return _figure(runs)
+
+
+def _figure(runs: dict[int, list[Run]]) -> Figure:
+    one, *more = NUMBERS
+    figure = Figure(UNIT, ours=runs[more[-1]], peer=runs[one])
+    figure.others = {f"{number} servers": runs[number] for number in more}
+    for number in more:
+        pairs = zip(runs[number], runs[one], strict=True)
+        figure.ratios[f"{number} servers"] = [a["value"] / b["value"] for a, b in pairs]
+    pairs_of_all = zip(*figure.ratios.values(), strict=True)
+    figure.ratios["the least"] = [min(ratios) for ratios in pairs_of_all]
+    figure.decisive = "the least"
+    cpu_of(figure, {str(number): runs[number] for number in reversed(NUMBERS)})
+    figure.tables[IN_THE_WAY] = [
+        {"servers": number, **{name: sum(run[name] for run in runs[number]) for name in ("completed", *_COUNTED)}}
+        for number in NUMBERS
+    ]
+    return figure
+
+
+def _run(lab: Instances, number: int, plan: Plan) -> Run:
+    names = lab.only(number)
+    place, given = lab.clients[0], lab.directory / "given"
+    before = _in_the_way(lab, names)
+    spent = Spent([lab.process(name).pid for name in names], lab.process("main").pid)
+    printed = run_load(
+        place.netns,
+        *(",".join(str(lab.servers[name].address) for name in names), str(place.address)),
+        *("--outstanding", str(OUTSTANDING), "--warmup", str(plan.warmup), "--window", str(plan.window)),
+        *("--given", str(given)),
+        seconds=plan.warmup + plan.window,
+    )
+    result: Run = json.loads(printed)
+    cost = spent.per_exchange(result["completed"])
+    lost = _lost(lab, given)
+    if result["faults"] or result["overlaps"] or result["naks"] or lost:
+        raise RuntimeError(f"wrong answers, or {lost} blocks that are not in the ledger: {printed}")
+    after = _in_the_way(lab, names)
+    counted = {name: after[name] - before[name] for name in after}
+    return {
+        "value": result.pop("rate"),
+        "servers": number,
+        "lost": lost,
+        **result,
+        **counted,
+        "cpu_ms_per_exchange": cost,
+    }
+
+
+def _lost(lab: Instances, given: Path) -> int:
+    """How many blocks that were acknowledged are not leased to who got them."""
+    return int(lab.sql(*(statement.format(path=given) for statement in _LOST)))
+
+
+def _in_the_way(lab: Instances, names: list[str]) -> dict[str, int]:
+    log = lab.cluster.log.read_text()
+    conflicts = sum(lab.servers[name].counters()["conflicts"] for name in names)
+    return {name: log.count(text) for name, text in _LOGGED.items()} | {"conflicts": conflicts}
+
+
+def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:
+    """The rate of each number of servers."""
+    runs = reports["B7"]["runs"]
+    sides = {"1 server": values(runs["peer"])} | {f"{n} servers": values(runs[f"{n} servers"]) for n in NUMBERS[1:]}
+    return {"instances.svg": bars("Delegations/s of all servers on one ledger", sides, ours=list(sides))}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MPL-2.0
+"""B9: how much more memory kea-dhcp4 takes with our hook: idle, after many requests, and after as many packets of ordinary hosts."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench import perfdhcp
+from bench.figure import Figure, Plan, Plans, Progress, Row, Run, under
+from bench.ordinary import CLIENTS
+from bench.rig import run_load
+from bench.trio import HOOK, PLAIN, Trio
+
+PLANS = Plans(Plan(1, 0, 3), Plan(1, 0, 30, full=True))
+REQUESTS: Final = {
+    False: 20_000,
+    True: 1_000_000,
+}  # for subnets, and packets of hosts; by whether the plan is the full one
+AIM: Final = 64.0  # MiB
+SETTLING: Final = 2.0  # seconds from a start, or a load, until memory is looked at
+OUTSTANDING, BLOCKS = (
+    64,
+    512,
+)  # renewals under way, of so many blocks in turn: few enough that nothing grows but what should not
+RATE: Final = 1200.0  # exchanges/s of ordinary hosts
+CHUNKS: Final = 8  # that the ordinary packets come in
+LEAST: Final = 4  # moments under load by which the slope is judged: the second half of them
+
+
+class Memory(NamedTuple):
+    """Of a process, in MiB: what is resident, and what of it is its own and no file's."""
+
+    resident: float
+    anonymous: float
+
+
+def memory(pid: int) -> Memory:
+    """Return what a process takes (proc(5): VmRSS and RssAnon). Raises OSError where it is gone."""
+    found = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE))
+    return Memory(int(found["VmRSS"]) / 1024, int(found["RssAnon"]) / 1024)
+
+
+def slope(points: list[tuple[int, float]]) -> float:
+    """Return by how much memory grew from the middle of a load to its end, in KiB for each 100,000 packets.
+
+    `points`: packets so far and MiB; a line is laid through those of the second half, so that one page more or less says nothing.
+    """
+    half = [point for point in points if point[0] >= points[-1][0] / 2]
+    if len(half) < 2:
+        return math.nan
+    packets, mib = zip(*half, strict=True)
+    return 1024 * 100_000 * statistics.linear_regression(packets, mib).slope
+
+
+def measure(plan: Plan, progress: Progress) -> Figure:
+    """Measure B9: each run has both servers started anew."""
+    figure = Figure("MiB resident with the hook, minus without, at most", under)
+    figure.others = {"grown by requests, KiB per 100,000": [], "grown by ordinary packets, KiB per 100,000": []}
+    with Trio(python=False) as trio:
+        for number in range(1, plan.runs + 1):
+            trio.restart(0)
+            _run(figure, _Watch(trio, progress, f"B9 run {number} of {plan.runs}"), plan)
+    figure.ratios = {"aim over worst": figure.pairs(figure.peer)}
+    return figure
+
+
+class _Watch:
+    """The two servers of a run, and what they took at its moments."""
+
+    def __init__(self, trio: Trio, progress: Progress, name: str) -> None:
+        self.trio, self.rows, self._progress, self._name = trio, [], progress, name
+
+    rows: list[Row]
+
+    def look(self, moment: str) -> float:
+        """Note what both take now; return how much more the one with the hook does, in MiB."""
+        time.sleep(SETTLING)
+        ours, plain = self.hook(), memory(self.trio.process(PLAIN).pid)
+        more = ours.resident - plain.resident
+        row = {"moment": moment, "hook": ours.resident, "none": plain.resident, "more": more}
+        self.rows.append({**row, "more_anonymous": ours.anonymous - plain.anonymous})
+        self._progress(f"{self._name}, {moment}: {ours.resident:.1f} MiB with the hook, {plain.resident:.1f} without")
+        return more
+
+    def hook(self) -> Memory:
+        """What the server with the hook takes now."""
+        return memory(self.trio.process(HOOK).pid)
+
+
+def _run(figure: Figure, watch: _Watch, plan: Plan) -> None:
+    wanted = REQUESTS[plan.full]
+    idle = watch.look("idle")
+    requests = _delegate(watch, wanted, plan.window)
+    loaded = watch.look(f"after {requests[-1][0]:,} requests for subnets")
+    packets = _serve(watch, wanted)
+    served = watch.look(f"after {packets[-1][0]:,} packets of hosts, too")
+    figure.ours.append({"value": max(idle, loaded, served), "idle": idle, "loaded": loaded, "served": served})
+    figure.peer.append({"value": AIM, "aim": "at most"})
+    for name, points in zip(figure.others, (requests, packets), strict=True):
+        run: Run = {"value": slope(points), "points": points}
+        figure.others[name].append(run)
+    figure.tables[f"MiB resident, run {len(figure.ours)}"] = watch.rows
+
+
+def _delegate(watch: _Watch, wanted: int, window: float) -> list[tuple[int, float]]:
+    """Have subnets renewed until `wanted` messages with option 220 were received; return how much was taken after how many."""
+    trio = watch.trio
+    points: list[tuple[int, float]] = []
+    place, server = trio.clients[0], trio.servers[HOOK]
+    options = ("--outstanding", str(OUTSTANDING), "--renew", str(BLOCKS), "--warmup", "0", "--window", str(window))
+    while not points or points[-1][0] < wanted or len(points) < LEAST:
+        result = json.loads(run_load(place.netns, str(server.address), str(place.address), *options, seconds=window))
+        if result["faults"] or result["overlaps"] or result["naks"]:
+            raise RuntimeError(f"wrong answers under load: {result}")
+        points.append((server.counters()["received"], watch.hook().resident))
+    return points
+
+
+def _serve(watch: _Watch, wanted: int) -> list[tuple[int, float]]:
+    """Have both servers serve hosts that send `wanted` packets; return how much the one with the hook took after how many."""
+    trio, points, sent = watch.trio, [], 0
+    seconds = wanted / 2 / RATE / CHUNKS
+    for _ in range(CHUNKS):
+        for side in (PLAIN, HOOK):
+            address = str(trio.servers[side].address)
+            load = perfdhcp.run(trio.clients[0].netns, RATE, seconds, *CLIENTS, address)
+        sent += load.packets[0] + load.packets[2]
+        points.append((sent, watch.hook().resident))
+    return points
