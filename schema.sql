@@ -1087,19 +1087,33 @@ language sql security definer set search_path = deleg, pg_temp as $$
     on conflict (address) do update set name = excluded.name, version = excluded.version, last_seen = now()
 $$;
 
--- The figures policies decide by: per space and lessee what is held and used, and what is free. May be seconds old.
-create or replace function deleg.totals()
-returns table (space integer, identity bytea, held bigint, used bigint)
+-- The figures policies decide by: per space what lessees hold and use, and what is free. May be seconds old.
+drop function if exists deleg.totals();   -- gave other columns in version 2
+create function deleg.totals()
+returns table (space integer, held bigint, used bigint)
 language sql stable security definer set search_path = deleg, pg_temp as $$
-    select b.space, l.identity, sum(_size(b.prefix))::bigint,
+    select b.space, sum(_size(b.prefix))::bigint,
            -- 65534 is the most that can be reported: of a larger block it is taken for all of it.
            sum(case when coalesce(u.in_use, u.high_water, 0) = 65534 then _size(b.prefix)
                     else coalesce(u.in_use, u.high_water, 0) end)::bigint
       from blocks b
-      join lessees l using (lessee)
       left join usage u on u.space = b.space and u.prefix = b.prefix
-     where b.state in ('leased', 'reserved')
-     group by b.space, l.identity
+     where b.state in ('leased', 'reserved') and b.lessee is not null
+     group by b.space
+$$;
+
+-- What some lessees hold and use at this moment, of those that hold something; n: which of the arguments it is, from 1.
+create or replace function deleg.holdings(p_spaces integer[], p_identities bytea[])
+returns table (n integer, held bigint, used bigint)
+language sql stable security definer set search_path = deleg, pg_temp as $$
+    select a.n::integer, sum(_size(b.prefix))::bigint,
+           sum(case when coalesce(u.in_use, u.high_water, 0) = 65534 then _size(b.prefix)
+                    else coalesce(u.in_use, u.high_water, 0) end)::bigint
+      from unnest(p_spaces, p_identities) with ordinality as a (space, identity, n)
+      join lessees l on l.space = a.space and l.identity = a.identity
+      join blocks b on b.space = l.space and b.lessee = l.lessee and b.state in ('leased', 'reserved')
+      left join usage u on u.space = b.space and u.prefix = b.prefix
+     group by a.n
 $$;
 
 create or replace function deleg.free_by_length()
@@ -2021,6 +2035,7 @@ grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_repor
 
 -- The servers: the messages, the clock and what policies read. No table, no DDL.
 grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
+    deleg.holdings(integer[], bytea[]),
     deleg.free_by_length(), deleg.directory(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),
