@@ -237,8 +237,17 @@ void deleg_log(int severity, const char* identifier, const char* text) {
     }
 }
 
-int deleg_debug_enabled() {
-    return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
+int deleg_log_enabled(int severity) {
+    switch (severity) {
+        case 0:
+            return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
+        case 1:
+            return logger.isInfoEnabled() ? 1 : 0;
+        case 2:
+            return logger.isWarnEnabled() ? 1 : 0;
+        default:
+            return 1;
+    }
 }
 
 void deleg_register_messages(const char* const* identifiers, int count) {

@@ -94,8 +94,8 @@ class Kea(Protocol):
         """Write one message to Kea's log, under an identifier that was registered."""
         ...
 
-    def debug_enabled(self) -> bool:
-        """Tell whether DEBUG messages are written: ask before composing one for a packet."""
+    def log_enabled(self, severity: Severity) -> bool:
+        """Tell whether messages of a severity are written: ask before composing one for a packet."""
         ...
 
     def count(self, counter: str, n: int = 1) -> None:
@@ -246,9 +246,9 @@ class EmbeddedKea:
         """See `Kea.log`."""
         write_log(self._lib, severity, identifier, text)
 
-    def debug_enabled(self) -> bool:
-        """See `Kea.debug_enabled`."""
-        return bool(self._lib.deleg_debug_enabled())
+    def log_enabled(self, severity: Severity) -> bool:
+        """See `Kea.log_enabled`."""
+        return bool(self._lib.deleg_log_enabled(severity))
 
     def count(self, counter: str, n: int = 1) -> None:
         """See `Kea.count`."""
