@@ -40,7 +40,7 @@ constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;
 
-constexpr double AskInterval = 3.0;   // seconds between two questions of who asks regularly, at most
+constexpr double AskInterval = 10.0;  // seconds between two questions of who asks regularly, at most
 constexpr double BusyRate = 20;       // packets/s: a post is found within some 50 ms
 constexpr double RateInterval = 0.5;  // seconds, at least, to tell a rate from
 

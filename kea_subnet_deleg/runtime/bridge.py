@@ -90,6 +90,10 @@ class Kea(Protocol):
         """
         ...
 
+    def moved(self) -> bool:
+        """Tell whether the answer to `usage` may be another one than it was last, at next to no cost."""
+        ...
+
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """Write one message to Kea's log, under an identifier that was registered."""
         ...
@@ -241,6 +245,10 @@ class EmbeddedKea:
         if verdict == _REFUSED:
             raise KeaRefused(text)
         raise KeaUnavailable(f"no answer within {timeout} s" if verdict == _TIMED_OUT else "the hook is being unloaded")
+
+    def moved(self) -> bool:
+        """See `Kea.moved`."""
+        return bool(self._lib.deleg_moved())
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """See `Kea.log`."""
