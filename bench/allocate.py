@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network
 from typing import Final
 
-from kea_subnet_deleg.ledger import Accept, Contact, Ledger, Offer, OperationFailed, Outcome, Result, Size
+from kea_subnet_deleg.ledger import Accept, Contact, Ledger, Offer, OperationFailed, Outcome, Result, Size, Wanted
 
 PREFIX_LENGTH: Final = 26
 LEASE_TIME, HOLD = 604800, 60  # seconds
@@ -80,7 +80,9 @@ class Client:
         return Offer(0, identity, xid, SERVER, contact, LEASE_TIME, None, HOLD, self._pools, None, None, (size,))
 
     def _accept(self, identity: bytes, block: IPv4Network) -> Accept:
-        return Accept(0, identity, self._number & 0xFFFFFFFF, SERVER, _contact(identity), ((block, True, False),))
+        return Accept(
+            0, identity, self._number & 0xFFFFFFFF, SERVER, _contact(identity), (Wanted.of(block, True, False),)
+        )
 
 
 def block_of(outcome: Outcome | OperationFailed, result: Result) -> IPv4Network:

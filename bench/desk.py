@@ -28,8 +28,9 @@ from kea_subnet_deleg.ledger import (
     Renewal,
     Result,
     Size,
+    Wanted,
 )
-from kea_subnet_deleg.policy import BUILT_IN, Lessee, Limits, Refusal, Reported, View, Wish
+from kea_subnet_deleg.policy import BUILT_IN, Holding, Lessee, Limits, Refusal, Reported, View, Wish
 from kea_subnet_deleg.runtime.views import LedgerViews
 
 POOL: Final = "bench"
@@ -130,7 +131,7 @@ class Desk:
         accepts: list[tuple[int, Operation]] = []
         for (number, offer), outcome in zip(offers, self._apply([offer for _, offer in offers]), strict=True):
             if outcome.result is Result.OFFERED:
-                blocks = tuple((block.prefix, block.hierarchical, outcome.more) for block in outcome.blocks)
+                blocks = tuple(Wanted.of(block.prefix, block.hierarchical, outcome.more) for block in outcome.blocks)
                 contact = _contact(asks[number].lessee)
                 accept = Accept(SPACE, offer.identity, offer.xid, SERVER, contact, blocks)
                 accepts.append((number, accept))
@@ -204,7 +205,8 @@ class Desk:
 
     def _lessee(self, number: int) -> Lessee:
         identity = _identity(number)
-        return Lessee(identity, self._views.holding(SPACE, identity))
+        ((held, used),) = self._ledger.holdings([(SPACE, identity)])
+        return Lessee(identity, Holding(held, used))
 
     def _view(self) -> View:
         return self._views.view(SPACE, self._views.directory.pools_for(SPACE, None))
