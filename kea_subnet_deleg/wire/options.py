@@ -102,4 +102,4 @@ def write_option(code: int, value: bytes) -> bytes:
 
 def write_instances(code: int, parts: Iterable[bytes]) -> bytes:
     """Return one instance of option `code` for each of `parts`, of at most 255 octets each."""
-    return b"".join(bytes((code, len(part))) + part for part in parts)
+    return b"".join([bytes((code, len(part))) + part for part in parts])
