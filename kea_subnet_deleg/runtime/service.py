@@ -263,6 +263,7 @@ class _Service:
         for _ in range(DAYS_AT_ONCE):
             if not Networks(ledger).keep_days():
                 self._days_due = now + DAYS_INTERVAL
+                ledger.keep_tallies()
                 break
 
     def _keep_events(self, ledger: Ledger) -> None:
