@@ -287,12 +287,11 @@ create table deleg.events (
 ) partition by range (at);
 alter sequence deleg.events_seq owned by deleg.events.seq;
 create table deleg.events_default partition of deleg.events default;
--- What a prefix or a lessee went through, and when: a Bloom filter of each 32 pages, made when they are full. An insert touches none,
+-- What a prefix, a lessee or somebody else went through, and when: a Bloom filter of each 32 pages, made when they are full. An insert touches none,
 -- where B-trees would cost twice what the row does.
 create index events_what on deleg.events using brin (
     at, prefix inet_bloom_ops (n_distinct_per_range = 2000), nullif(was, prefix) inet_bloom_ops (n_distinct_per_range = 1000),
-    lessee int8_bloom_ops (n_distinct_per_range = 1000)) with (pages_per_range = 32);
-create index events_identity on deleg.events (space, identity, kind, at) where identity is not null;
+    lessee int8_bloom_ops (n_distinct_per_range = 1000), identity bytea_bloom_ops (n_distinct_per_range = 500)) with (pages_per_range = 32);
 
 -- What the events that are no longer kept say: the last of each prefix. Where it says that the prefix went, `state` is null, and the
 -- row goes, too, with the next partition.
@@ -301,6 +300,16 @@ create table deleg.events_kept (
     primary key (space, prefix)
 ) with (fillfactor = 70);
 create index events_kept_went on deleg.events_kept (at) where state is null;
+
+-- Decisions that changed no block, of the last hour: there is an event of each once a minute. Not logged: after a crash, one may be twice.
+create unlogged table deleg.noted (
+    space integer not null,
+    identity bytea not null,
+    kind text not null,
+    at timestamptz not null default now(),
+    primary key (space, identity, kind)
+);
+create index noted_at on deleg.noted (at);
 
 -- How far work that is done in steps has come.
 create table deleg.progress (
@@ -530,12 +539,16 @@ language sql stable as $$ select lessee from deleg.lessees where space = p_space
 
 -- A decision that changed no block, for the audit trail; once a minute for the same client and kind, however often it asks.
 create or replace function deleg._note(p_space integer, p_identity bytea, p_kind text, p_reason text, p_detail jsonb) returns void
-language sql as $$
+language plpgsql as $$
+begin
+    if exists (select from deleg.noted where space = p_space and identity = p_identity and kind = p_kind and at > now() - interval '1 minute') then
+        return;
+    end if;
+    insert into deleg.noted (space, identity, kind) values (p_space, p_identity, p_kind)
+    on conflict (space, identity, kind) do update set at = excluded.at;
     insert into deleg.events (space, kind, identity, lessee, reason, detail)
-    select p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail
-     where not exists (select from deleg.events
-                        where space = p_space and identity = p_identity and kind = p_kind and at > now() - interval '1 minute')
-$$;
+    values (p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail);
+end $$;
 
 -- Where a lessee was answered, for when we speak first (FORCERENEW). p_contact: address, port, relayed, hardware (hex), nonce (hex or null:
 -- the one to agree on if there is none yet). Returns the nonce in force.
@@ -2266,7 +2279,7 @@ end $$;
 -- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
 -- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
-create or replace function deleg.keep_events(p_pages integer default 50) returns text
+create or replace function deleg.keep_events(p_pages integer default 25) returns text
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
 declare
@@ -2282,6 +2295,11 @@ begin
     if v_ends is null or v_ends <= now() + interval '28 days' then
         v_ends := _make_events(v_ends, greatest(now(), v_ends));
         return 'made up to ' || v_ends;
+    end if;
+    delete from noted where ctid = any (array(select ctid from noted where at < now() - interval '1 hour' order by at limit 5000));
+    get diagnostics v_done = row_count;
+    if v_done = 5000 then
+        return 'forgot notes';
     end if;
     -- What was taken out before. With it goes what was kept of the partition before it only because a prefix went.
     select relname into v_part from pg_class

@@ -50,7 +50,7 @@ DAYS_PAUSE: Final = 10.0
 EVENTS_INTERVAL: Final = 60.0
 """Seconds between two looks at the partitions of the events."""
 EVENTS_AT_ONCE: Final = 10
-"""Steps in a row, of some 20 ms each, while there is something to do: 5 * 10^7 events a day."""
+"""Steps in a row, of some 20 ms each, while there is something to do: 2 * 10^7 events a day."""
 ANNOUNCE_INTERVAL: Final = 20.0
 """Seconds between two updates of this server's last_seen in the ledger; after a minute without, others speak for it."""
 

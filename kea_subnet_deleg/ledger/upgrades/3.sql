@@ -46,14 +46,22 @@ end $$;
 create table deleg.events_default partition of deleg.events default;
 create index events_what on deleg.events using brin (
     at, prefix inet_bloom_ops (n_distinct_per_range = 2000), nullif(was, prefix) inet_bloom_ops (n_distinct_per_range = 1000),
-    lessee int8_bloom_ops (n_distinct_per_range = 1000)) with (pages_per_range = 32);
-create index events_identity on deleg.events (space, identity, kind, at) where identity is not null;
+    lessee int8_bloom_ops (n_distinct_per_range = 1000), identity bytea_bloom_ops (n_distinct_per_range = 500)) with (pages_per_range = 32);
 
 create table deleg.events_kept (
     like deleg.events,
     primary key (space, prefix)
 ) with (fillfactor = 70);
 create index events_kept_went on deleg.events_kept (at) where state is null;
+
+create unlogged table deleg.noted (
+    space integer not null,
+    identity bytea not null,
+    kind text not null,
+    at timestamptz not null default now(),
+    primary key (space, identity, kind)
+);
+create index noted_at on deleg.noted (at);
 
 create table deleg.progress (
     what text primary key,
