@@ -106,6 +106,7 @@ create table deleg.origins (
     high_water bigint,                                               -- most in use at once since it began, as far as figures are known
     removing boolean not null default false,                         -- an operator removes it: stays closing, whatever upstream says
     giving_back boolean not null default false,                      -- one of us is about to send the RELEASE
+    turned cidr,                                                     -- so far are its free blocks as `closing` says; null: all are
     primary key (space, prefix),
     constraint origins_disjoint exclude using gist (space with =, prefix inet_ops with &&),
     constraint origins_upstream check ((kind = 'upstream') = (num_nonnulls(upstream, lease_time, renew_at, rebind_at) = 4))
@@ -115,6 +116,7 @@ create index origins_due on deleg.origins (next_try) where kind = 'upstream';
 create index origins_end on deleg.origins (expires) where kind = 'upstream';
 create index origins_server on deleg.origins (space, upstream) where kind = 'upstream';
 create index origins_closing on deleg.origins (space, prefix) where closing;
+create index origins_turned on deleg.origins (space, prefix) where turned is not null;
 
 -- Who asks for subnets: the client identifier (option 61), else hardware type and address (RFC 2131 4.2).
 create table deleg.lessees (
@@ -577,13 +579,33 @@ end $$;
 create or replace function deleg._tell_networks() returns void
 language sql as $$ select pg_notify('kea_subnet_deleg', 'networks') $$;
 
--- Nothing new is leased from an origin. Caller owns the free blocks.
+-- The next free blocks of an origin are marked as its `closing` says: those among 5000 blocks, or 250, so that nobody waits for long.
+-- What is freed or split off meanwhile is right from the beginning, or comes later. True: there are more. Caller owns the free blocks.
+create or replace function deleg._turn(p_space integer, p_prefix cidr, p_reason text) returns boolean
+language plpgsql set enable_seqscan = off as $$
+declare
+    v_origin deleg.origins;
+    v_wrong cidr[];
+    v_last cidr;
+begin
+    select * into strict v_origin from deleg.origins where space = p_space and prefix = p_prefix;
+    select array_agg(prefix order by prefix) filter (where state = 'free' and draining <> v_origin.closing), (array_agg(prefix order by prefix))[5000]
+      into v_wrong, v_last
+      from (select prefix, state, draining from deleg.blocks
+             where space = p_space and prefix > v_origin.turned
+               and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+             order by prefix limit 5000) as following;
+    v_last := coalesce(case when cardinality(v_wrong) > 250 then v_wrong[250] end, v_last);
+    update deleg.blocks set draining = v_origin.closing, reason = p_reason where space = p_space and prefix = any (v_wrong[1:250]);
+    update deleg.origins set turned = v_last where space = p_space and prefix = p_prefix;
+    return v_last is not null;
+end $$;
+
+-- Nothing new is leased from an origin; of one with very many free blocks, when the sweep is through. Caller owns the free blocks.
 create or replace function deleg._close(p_space integer, p_prefix cidr, p_reason text) returns void
 language sql as $$
-    update deleg.origins set closing = true where space = p_space and prefix = p_prefix;
-    update deleg.blocks set draining = true, reason = p_reason
-     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-       and state = 'free' and not draining;
+    update deleg.origins set closing = true, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
+    select deleg._turn(p_space, p_prefix, p_reason);
 $$;
 
 -- [network, prefix length, hierarchical, deprecate] as the servers read it.
@@ -1563,6 +1585,14 @@ begin
     get diagnostics v_looked = row_count;
     more := greatest(v_looked, offers, leases + quarantines) >= p_limit or cardinality(v_holds) >= p_limit / 2;
     for v_origin in
+        select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
+                                   else 'pool is being removed' end as reason
+          from origins where turned is not null order by space, prefix limit 1
+    loop
+        continue when not pg_try_advisory_xact_lock(220, v_origin.space);
+        more := _turn(v_origin.space, v_origin.prefix, v_origin.reason) or more;
+    end loop;
+    for v_origin in
         select o.space, o.prefix, o.kind from origins o
          where o.closing and (o.kind <> 'upstream' or o.expires <= now()) and not exists (
             select from blocks b where b.space = o.space and b.state <> 'free'
@@ -1835,10 +1865,8 @@ $$;
 -- The contrary of _close(). Leases that are being served this moment stay asked back: their holders give them up, or ask anew.
 create or replace function deleg._open(p_space integer, p_prefix cidr) returns void
 language sql as $$
-    update deleg.origins set closing = false where space = p_space and prefix = p_prefix;
-    update deleg.blocks set draining = false, reason = 'upstream leaves it to us'
-     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-       and state = 'free' and draining;
+    update deleg.origins set closing = false, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
+    select deleg._turn(p_space, p_prefix, 'upstream leaves it to us');
     with asked_back as (
         select space, prefix from deleg.blocks
          where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
@@ -2435,22 +2463,27 @@ language plpgsql security definer set search_path = deleg, pg_temp as $$
 declare
     v_space integer := _space(p_space);
     v_held bigint;
+    v_out boolean;
 begin
+    -- Counting takes its time, so it is done before others have to wait.
+    select count(*) into v_held from blocks
+     where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free';
     perform _own_free_blocks(v_space);
     update origins set removing = true where space = v_space and prefix = p_prefix;
     if not found then
         raise exception 'no pool % in space %', p_prefix, p_space using errcode = 'no_data_found';
     end if;
-    select count(*) into v_held from blocks
-     where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free';
-    if v_held > 0 or exists (
+    v_out := exists (
+        select from blocks
+         where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free');
+    if v_out or exists (
         select from origins where space = v_space and prefix = p_prefix and kind = 'upstream' and expires > now()) then
         perform _close(v_space, p_prefix, 'pool is being removed');
         perform _tell_networks();
     else
         perform _remove_origin(v_space, p_prefix);
     end if;
-    return v_held;
+    return case when v_out then greatest(v_held, 1) else 0 end;
 end $$;
 
 -- Asks the holder, at its next renewal, to give the block up (RFC 6656 flag d). False: no such lease.
@@ -2667,7 +2700,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     select 'closing', b.space, b.prefix, format('is free%s, its origin %s is %s', case when b.draining then ', draining' else '' end,
                                                 o.prefix, case when o.closing then 'being removed' else 'not being removed' end)
       from blocks b join origins o on o.space = b.space and o.prefix = b.origin
-     where b.state = 'free' and b.draining <> o.closing
+     where b.state = 'free' and b.draining <> o.closing and (o.turned is null or b.prefix <= o.turned)
     union all
     select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
       from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')

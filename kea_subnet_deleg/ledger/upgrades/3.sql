@@ -96,6 +96,8 @@ create index blocks_free_origin on deleg.blocks (space, origin, masklen(prefix) 
 create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot) where xid is not null;
 create index blocks_due on deleg.blocks (due) where due is not null;
 create index origins_closing on deleg.origins (space, prefix) where closing;
+alter table deleg.origins add column turned cidr;
+create index origins_turned on deleg.origins (space, prefix) where turned is not null;
 
 create table deleg.holds (
     hold bigint generated always as identity primary key,
