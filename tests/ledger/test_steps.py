@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -20,7 +20,7 @@ USED: Final = 3_000
 
 
 @pytest.fixture
-def large(database: Database) -> Iterator[Database]:
+def large(database: Database) -> Database:
     """A ledger of 10^5 blocks in one origin, every other one free, and a small origin beside it."""
     connection = database.connect()
     connection.execute(
@@ -43,7 +43,7 @@ def large(database: Database) -> Iterator[Database]:
     )
     connection.execute("analyze deleg.blocks")
     connection.close()
-    yield database
+    return database
 
 
 def changed(database: Database, call: Callable[[], object]) -> int:
@@ -65,8 +65,7 @@ def test_removing_a_pool(large: Database) -> None:
     with large.admin() as admin:
         steps = [changed(large, lambda: admin.pool_remove(IPv4Network("10.0.0.0/12")))]
     assert wrong(large) == []
-    for _ in range(5):
-        steps.append(changed(large, lambda: ledger.sweep(100, 60)))
+    steps += [changed(large, lambda: ledger.sweep(100, 60)) for _ in range(5)]
     assert wrong(large) == []
     assert steps == [250] * 6
     open_free = "select count(*) from deleg.blocks where state = 'free' and not draining"
