@@ -3,6 +3,10 @@
 -- and nobody counts.
 -- Only the tables, and functions that are no more; all others are made by the second half of schema.sql.
 
+-- Who is at work finishes first, and nobody begins: so none holds one of these tables and waits for another.
+select pg_advisory_xact_lock(222, 0);
+lock table deleg.blocks, deleg.events in access exclusive mode;
+
 insert into deleg.schema_version (version) values (3);
 
 -- ---------------------------------------------------------------------------------------------------------- the events
@@ -12,12 +16,12 @@ alter table deleg.domain add column history_days integer default 400 check (hist
 update deleg.domain set history_days = null;
 
 -- What there is becomes a partition as it is: it is read once, to see where it ends, and for the index, but not copied.
+create sequence deleg.events_seq;
+select setval('deleg.events_seq', coalesce(max(seq), 0) + 1, false) from deleg.events;
 alter table deleg.events rename to events_before;
 alter table deleg.events_before alter column seq drop identity, drop constraint events_pkey;
 drop index deleg.events_prefix, deleg.events_was, deleg.events_identity, deleg.events_at;
 
-create sequence deleg.events_seq;
-select setval('deleg.events_seq', coalesce(max(seq), 0) + 1, false) from deleg.events_before;
 create table deleg.events (
     seq bigint not null default nextval('deleg.events_seq'),
     at timestamptz not null default clock_timestamp(),
