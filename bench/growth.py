@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from kea_subnet_deleg.ledger import Ledger
@@ -18,7 +19,7 @@ from kea_subnet_deleg.runtime.views import LedgerViews
 from bench.allocate import TIMEOUT, Client
 from bench.bars import bars, values
 from bench.figure import Figure, Plan, Plans, Progress, Row, Run
-from bench.filling import fill
+from bench.filling import fill, identity_of
 from bench.ledgers import CLIENTS, Ledgers
 
 PLANS = Plans(quick=Plan(runs=2, warmup=0.0, window=2.0), full=Plan(runs=7, warmup=0.0, window=4.0, full=True))
@@ -53,7 +54,7 @@ class Sized:
 
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B6: each ledger `plan.runs` times, in turn."""
-    figure = Figure("milliseconds for a decision, offer and lease", lambda ours, peer: ours / peer)
+    figure = Figure("milliseconds for a decision", lambda ours, peer: ours / peer)
     with Ledgers() as ledgers:
         sized = [_filled(ledgers, name, progress) for name in (SIZES if plan.full else list(SIZES)[:3])]
         for number in range(1, plan.runs + 1):
@@ -98,7 +99,10 @@ def _turn(ledgers: Ledgers, one: Sized, plan: Plan) -> None:
 
 
 def _alone(ledgers: Ledgers, database: str) -> Run:
-    """One decision after the other: median milliseconds of its parts, and of reading what policies look at."""
+    """One decision after the other: median milliseconds of its parts, and of what is read of all lessees now and then.
+
+    A decision is: what the lessee holds is read (of one that holds several blocks), then it is made an offer, then that is leased.
+    """
     ledger = Ledger(ledgers.cluster.dsn(database, "kea_deleg_hook"), TIMEOUT)
     ledger.connect()
     client, views = Client(ledger, 1), LedgerViews()
@@ -106,18 +110,22 @@ def _alone(ledgers: Ledgers, database: str) -> Run:
     client.forget()
     for _ in range(ALONE):
         client.allocate()
-    reads = []
-    for _ in range(READS):
-        began = time.monotonic()
-        views.read(ledger)
-        reads.append(time.monotonic() - began)
+    reads = [_timed(partial(views.read, ledger)) for _ in range(READS)]
+    lessees = [[(0, identity_of(number))] for number in range(1, ALONE + 1)]
+    held = [_timed(partial(ledger.holdings, lessee)) for lessee in lessees]
     ledger.close()
     offers, leases = zip(*client.latencies, strict=True)
     parts = {
         name: 1000 * statistics.median(values)
-        for name, values in (("offer", offers), ("lease", leases), ("views", reads))
+        for name, values in (("holding", held), ("offer", offers), ("lease", leases), ("views", reads))
     }
-    return {"value": parts["offer"] + parts["lease"], **parts}
+    return {"value": parts["holding"] + parts["offer"] + parts["lease"], **parts}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
 
 
 def _compare(figure: Figure, sized: list[Sized]) -> None:
@@ -144,6 +152,7 @@ def _row(one: Sized) -> Row:
     return one.row | {
         f"allocations/s ({CLIENTS} clients)": median("value", one.rates),
         "PostgreSQL ms each": median("cpu_ms", one.rates),
+        "holding ms": median("holding", one.turns),
         "offer ms": median("offer", one.turns),
         "lease ms": median("lease", one.turns),
         "views ms": median("views", one.turns),
