@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """B6: what grows with the ledger: allocations/s in batches, and the latency of one decision, at 10^3 to 10^6 blocks over those at 10^3.
 
-All ledgers exist at once and are measured in turn. The small ones are copied anew for each turn, since it would make them larger.
+All ledgers exist at once and are measured in turn. Of the small ones there is a copy for each turn, since it would make them larger;
+all are made before, because PostgreSQL makes a checkpoint where a database is dropped, after which each page costs more once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.ledgers import CLIENTS, Ledgers
 PLANS = Plans(quick=Plan(runs=2, warmup=0.0, window=2.0), full=Plan(runs=7, warmup=0.0, window=4.0, full=True))
 SIZES: Final = {"10^3": 63, "10^4": 625, "10^5": 6250, "10^6": 62500}
 """Cells (filling.py) by the number of blocks, nearly."""
-COPIED: Final = 10_000  # blocks: up to here a ledger is made anew for each turn
+COPIED: Final = 10_000  # blocks: up to here there is a ledger for each turn
 BATCHES: Final = 8  # of each client in a turn
 ALONE: Final = 50  # allocations one after the other in a turn
 READS: Final = 3  # of the views in a turn
@@ -37,29 +38,25 @@ _SIZE: Final = """
 
 @dataclass(slots=True)
 class Sized:
-    """A ledger: its name, its database, blocks leased at first, what is known of it; turns of allocations in batches, and alone."""
+    """Ledgers of one size: its name, a database for each turn, what is known of it; turns of allocations in batches, and alone."""
 
     name: str
-    database: str
-    blocks: int
+    databases: list[str]
     row: Row
     rates: list[Run] = field(default_factory=list)
     turns: list[Run] = field(default_factory=list)
-
-    @property
-    def copied(self) -> bool:
-        """Whether it is made anew for each turn."""
-        return self.blocks <= 1.1 * COPIED
 
 
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B6: each ledger `plan.runs` times, in turn."""
     figure = Figure("milliseconds for a decision", lambda ours, peer: ours / peer)
     with Ledgers() as ledgers:
-        sized = [_filled(ledgers, name, progress) for name in (SIZES if plan.full else list(SIZES)[:3])]
+        sized = [_filled(ledgers, name, plan.runs, progress) for name in list(SIZES)[: 4 if plan.full else 3]]
         for number in range(1, plan.runs + 1):
             for one in sized if number % 2 else reversed(sized):
-                _turn(ledgers, one, plan)
+                database = one.databases[number - 1]
+                one.turns.append(_alone(ledgers, database))
+                one.rates.append(ledgers.allocate(database, BATCHES, plan.window))
             told = ", ".join(
                 f"{one.name} {one.rates[-1]['value']:.0f}/s {one.turns[-1]['value']:.2f} ms" for one in sized
             )
@@ -69,7 +66,7 @@ def measure(plan: Plan, progress: Progress) -> Figure:
     return figure
 
 
-def _filled(ledgers: Ledgers, name: str, progress: Progress) -> Sized:
+def _filled(ledgers: Ledgers, name: str, turns: int, progress: Progress) -> Sized:
     database = f"b6_{SIZES[name]}"
     ledgers.copy(database)
     began = time.monotonic()
@@ -86,16 +83,10 @@ def _filled(ledgers: Ledgers, name: str, progress: Progress) -> Sized:
         "ledger_check s": time.monotonic() - began,
     }
     progress(f"B6 {name} blocks: filled in {took:.0f} s, {size / blocks:.0f} bytes each")
-    return Sized(name, database, blocks, row)
-
-
-def _turn(ledgers: Ledgers, one: Sized, plan: Plan) -> None:
-    database = one.database
-    if one.copied:
-        database = ledgers.copy(f"{one.database}_now", one.database)
-    one.turns.append(_alone(ledgers, database))
-    run = ledgers.allocate(database, BATCHES, plan.window)
-    one.rates.append(run)
+    databases = [database] * turns
+    if blocks <= 1.1 * COPIED:
+        databases = [ledgers.copy(f"{database}_{turn}", database) for turn in range(turns)]
+    return Sized(name, databases, row)
 
 
 def _alone(ledgers: Ledgers, database: str) -> Run:
