@@ -1511,13 +1511,17 @@ begin
         v_changed := true;
     end loop;
     for v_due in select space, prefix from _lapsed(v_holds, p_limit) where space = any (v_spaces) loop
+        perform from blocks
+          where space = v_due.space and prefix = v_due.prefix and state = 'offered' and expires <= now() for update skip locked;
+        continue when not found;
         perform _free(v_due.space, v_due.prefix, 'offer expired');
         offers := offers + 1;
     end loop;
     delete from holds h
      where h.hold = any (v_holds) and not exists (
             select from unnest(h.prefixes) as w (prefix)
-              join blocks b on b.space = h.space and b.prefix = w.prefix and b.state = 'offered' and b.expires <= h.ends);
+             cross join lateral (select b.state, b.expires from blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
+             where b.state = 'offered' and b.expires <= h.ends);
     for v_due in
         select space, prefix, state, network is not null or not coalesce(hierarchical, true) as served from blocks
          where due <= now() and expires <= now() and space = any (v_spaces)
@@ -1560,14 +1564,14 @@ begin
     return next;
 end $$;
 
--- What of these holds is offered still, though the time is over, and nobody is at it.
+-- What of these holds is offered still, though the time is over.
 create or replace function deleg._lapsed(p_holds bigint[], p_limit integer) returns table (space integer, prefix cidr)
-language sql as $$
-    select b.space, b.prefix
+language sql stable as $$
+    select h.space, w.prefix
       from deleg.holds h
      cross join lateral unnest(h.prefixes) as w (prefix)
-      join deleg.blocks b on b.space = h.space and b.prefix = w.prefix and b.state = 'offered' and b.expires <= now()
-     where h.hold = any (p_holds) limit p_limit for update of b skip locked
+     cross join lateral (select b.state, b.expires from deleg.blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
+     where h.hold = any (p_holds) and b.state = 'offered' and b.expires <= now() limit p_limit
 $$;
 
 create or replace function deleg._remove_origin(p_space integer, p_prefix cidr) returns void

@@ -48,7 +48,8 @@ int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_
 int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, size_t size);
 // Log `text` under an identifier registered before. Severities: 0 debug, 1 info, 2 warn, 3 error, 4 fatal. UTF-8.
 void deleg_log(int severity, const char* identifier, const char* text);
-int deleg_debug_enabled(void);
+// Whether a message of that severity is written.
+int deleg_log_enabled(int severity);
 // Make identifiers known to Kea's message dictionary. To be called from inside `start` only: it pauses Kea's packet
 // threads.
 void deleg_register_messages(const char* const* identifiers, int count);
@@ -64,6 +65,8 @@ int deleg_publish_status(const char* json_text);
 // `*answer` (else NULL) is to be given to `deleg_free`.
 int deleg_ask(uint32_t generation, const char* request_json, double timeout, char** answer);
 void deleg_free(char* answer);
+// Whether the answer to the request "usage" may be another one than it was last. Never waits.
+int deleg_moved(void);
 // The result of `deleg_python_configured`, called with its `ticket`. Does nothing when nobody waits for that any more.
 void deleg_configured(uint32_t ticket, const char* request_json);
 

@@ -4,17 +4,18 @@
 //
 // Where a delegation packet is taken. Between buffer4_receive and pkt4_receive Kea drops packets that are ours:
 // FORCERENEW and all that a server sends, a REQUEST that chose another server (which tells us to take our offer back),
-// broadcasts on a link without a subnet, and packets in which another option can't be read. So buffer4_receive can't be
-// done without, and it is enough by itself where nobody else has a say in what Kea takes: there it takes the packet and
-// ends Kea's handling. Each callout costs every packet of ordinary DHCP some thousand instructions before it has done
-// anything, and pkt4_receive beside it would only cost the same once more.
+// broadcasts on a link without a subnet, and packets in which another option can't be read. So pkt4_receive is too
+// late. Where nobody else has a say in what Kea takes, the packet is taken before any callout, when it is read from its
+// socket (packet_filter.h): each callout costs every packet of ordinary DHCP some thousand instructions before it has
+// done anything.
 //
 // Where other hooks are loaded, or an operator has Kea ignore clients by the class DROP (parameter respect-drops), the
 // packet is taken behind Kea's own checks, in pkt4_receive. To repeat those checks for the packets named above would
 // mean to follow them through every version, and they depend on classes, subnets and options that are not known yet in
-// buffer4_receive. So buffer4_receive then puts a Parcel, a copy of the packet, into the context that Kea keeps per
-// packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never gets there is destroyed by
-// Kea, its parcel with it, and the destructor queues the copy. That catches exactly what would have been lost.
+// buffer4_receive. So buffer4_receive, which is registered only then, puts a Parcel, a copy of the packet, into the
+// context that Kea keeps per packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never
+// gets there is destroyed by Kea, its parcel with it, and the destructor queues the copy. That catches exactly what
+// would have been lost.
 #include <asiolink/io_address.h>
 #include <cc/command_interpreter.h>
 #include <dhcp/dhcp4.h>
@@ -22,12 +23,14 @@
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/lease.h>
+#include <dhcpsrv/network_state.h>
 #include <dhcpsrv/srv_config.h>
 #include <hooks/hooks.h>
 #include <hooks/hooks_manager.h>
 #include <process/daemon.h>
 
 #include <algorithm>
+#include <boost/weak_ptr.hpp>
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -40,7 +43,9 @@
 #include "hook_state.h"
 #include "lease_ends.h"
 #include "messages.h"
+#include "movement.h"
 #include "option_scan.h"
+#include "packet_filter.h"
 #include "service.h"
 #include "unserved.h"
 
@@ -54,6 +59,18 @@ using isc::hooks::CalloutHandle;
 
 const char ParcelName[] = "subnet-deleg";
 
+void deliver(InboundPacket&& packet) noexcept {
+    try {
+        hook().main_thread.watch();  // there will be an answer to send
+        const Pushed pushed = hook().queue.push(std::move(packet));
+        if (pushed != Pushed::Closed) {
+            count(pushed == Pushed::Queued ? Counter::Received : Counter::QueueFull);
+        }
+    } catch (const std::bad_alloc&) {
+        count(Counter::QueueFull);
+    }
+}
+
 /// A copy of a packet that is queued for Python once, at the latest when it is destroyed.
 class Parcel {
   public:
@@ -63,18 +80,9 @@ class Parcel {
     Parcel& operator=(const Parcel&) = delete;
 
     void deliver() noexcept {
-        if (!open_) {
-            return;
-        }
-        open_ = false;
-        try {
-            hook().main_thread.watch();  // there will be an answer to send
-            const Pushed pushed = hook().queue.push(std::move(packet_));
-            if (pushed != Pushed::Closed) {
-                count(pushed == Pushed::Queued ? Counter::Received : Counter::QueueFull);
-            }
-        } catch (const std::bad_alloc&) {
-            count(Counter::QueueFull);
+        if (open_) {
+            open_ = false;
+            subnet_deleg::deliver(std::move(packet_));
         }
     }
 
@@ -102,26 +110,36 @@ bool isOurs(const Pkt4Ptr& query) {
 
 /// The address to answer from: the one that the packet was sent to if it is ours, else the first that Kea listens on,
 /// on the interface.
-uint32_t localAddress(const Pkt4Ptr& query) {
-    try {
-        return isc::dhcp::IfaceMgr::instance().getSocket(query).addr_.toUint32();
-    } catch (const isc::Exception&) {
-        return query->getLocalAddr().toUint32();
+uint32_t localAddress(const isc::dhcp::Pkt4& query, const isc::dhcp::Iface& interface) {
+    uint32_t first = 0;
+    for (const isc::dhcp::SocketInfo& socket : interface.getSockets()) {
+        if (socket.addr_ == query.getLocalAddr()) {
+            return socket.addr_.toUint32();
+        }
+        if (!first && socket.addr_.isV4()) {
+            first = socket.addr_.toUint32();
+        }
     }
+    return first ? first : query.getLocalAddr().toUint32();
+}
+
+/// A copy of a packet. `interface`: that it came in by; null where it is gone.
+InboundPacket copyOf(const isc::dhcp::Pkt4& query, const isc::dhcp::Iface* interface) {
+    InboundPacket packet;
+    packet.data.assign(query.data_.begin(), query.data_.end());
+    packet.description.interface = query.getIndex();
+    packet.description.source = query.getRemoteAddr().toUint32();
+    packet.description.source_port = query.getRemotePort();
+    packet.description.destination = query.getLocalAddr().toUint32();
+    packet.description.destination_port = query.getLocalPort();
+    packet.description.local_address = interface ? localAddress(query, *interface) : query.getLocalAddr().toUint32();
+    packet.description.received =
+        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return packet;
 }
 
 ParcelPtr parcelOf(const Pkt4Ptr& query) {
-    InboundPacket packet;
-    packet.data.assign(query->data_.begin(), query->data_.end());
-    packet.description.interface = query->getIndex();
-    packet.description.source = query->getRemoteAddr().toUint32();
-    packet.description.source_port = query->getRemotePort();
-    packet.description.destination = query->getLocalAddr().toUint32();
-    packet.description.destination_port = query->getLocalPort();
-    packet.description.local_address = localAddress(query);
-    packet.description.received =
-        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    return std::make_shared<Parcel>(std::move(packet));
+    return std::make_shared<Parcel>(copyOf(*query, isc::dhcp::IfaceMgr::instance().getIface(query).get()));
 }
 
 /// The parcel that buffer4_receive made of this packet.
@@ -186,6 +204,69 @@ int shortenLease(CalloutHandle& handle) {
 /// Whether packets are taken in pkt4_receive, behind Kea's checks. Set by load(), while no packet is under way.
 bool behind_checks = false;
 
+/// Whether Kea serves at all; a partner or an operator may have told it not to. Written while Kea's own packet filter
+/// is in use.
+boost::weak_ptr<isc::dhcp::NetworkState> network_state;
+
+bool isServing() {
+    const auto state = network_state.lock();
+    return !state || state->isServiceEnabled();
+}
+
+/// A Taker: before Kea's checks.
+bool takeAsRead(const Pkt4Ptr& query, const isc::dhcp::Iface& interface) {
+    if (!isOurs(query)) {
+        movement().packet();
+        if (unserved().any() && isServing()) {
+            unserved().note(*query);
+        }
+        return false;
+    }
+    if (!isServing()) {
+        return false;
+    }
+    deliver(copyOf(*query, &interface));
+    return true;
+}
+
+/// Have packets taken before Kea's checks, where that is wanted. Main thread only.
+void takePackets() {
+    if (behind_checks) {
+        return;
+    }
+    try {
+        filterPackets(takeAsRead);
+    } catch (const std::exception& error) {
+        LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());
+    }
+}
+
+/// Main thread only.
+void leavePackets() {
+    try {
+        filterNoPackets();
+    } catch (const std::exception& error) {
+        LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());
+    }
+}
+
+int sendParcel(CalloutHandle& handle) {
+    Pkt4Ptr query;
+    handle.getArgument("query4", query);
+    if (handle.getStatus() == CalloutHandle::NEXT_STEP_DROP) {
+        return 0;
+    }
+    if (isOurs(query)) {
+        handle.setContext(ParcelName, parcelOf(query));
+        return 0;
+    }
+    movement().packet();
+    if (unserved().any()) {
+        unserved().note(*query);
+    }
+    return 0;
+}
+
 int takeBehindChecks(CalloutHandle& handle) {
     Pkt4Ptr query;
     handle.getArgument("query4", query);
@@ -217,6 +298,7 @@ void registerOnDemand(isc::hooks::LibraryHandle& handle) {
     const bool others = isc::hooks::HooksManager::getLibraryNames().size() > 1;
     behind_checks = flag(handle, "respect-drops", others);
     if (behind_checks) {
+        handle.registerCallout("buffer4_receive", sendParcel);
         handle.registerCallout("pkt4_receive", takeBehindChecks);
     }
     if (flag(handle, "count-leases", false)) {
@@ -255,10 +337,13 @@ int load(isc::hooks::LibraryHandle& handle) {
     }
     handle.registerCommandCallout("subnet-deleg-status", statusCommand);
     registerOnDemand(handle);
+    hook().main_thread.post(
+        takePackets);  // for where Kea loads hooks without configuring the server (libreload in 2.2)
     return 0;
 }
 
 int unload() {
+    leavePackets();
     stopService();
     return 0;
 }
@@ -266,30 +351,12 @@ int unload() {
 int dhcp4_srv_configured(CalloutHandle& handle) {
     isc::dhcp::SrvConfigPtr configuration;
     handle.getArgument("server_config", configuration);
+    isc::dhcp::NetworkStatePtr state;
+    handle.getArgument("network_state", state);
+    network_state = state;
     prepareConfiguration(*configuration);
     startService();
-    return 0;
-}
-
-int buffer4_receive(CalloutHandle& handle) {
-    Pkt4Ptr query;
-    handle.getArgument("query4", query);
-    if (handle.getStatus() == CalloutHandle::NEXT_STEP_DROP) {
-        return 0;
-    }
-    if (!isOurs(query)) {
-        if (unserved().any()) {
-            unserved().note(*query);
-        }
-        return 0;
-    }
-    const ParcelPtr parcel = parcelOf(query);
-    if (behind_checks) {
-        handle.setContext(ParcelName, parcel);
-    } else {
-        parcel->deliver();
-        handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
-    }
+    takePackets();
     return 0;
 }
 

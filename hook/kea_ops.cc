@@ -40,7 +40,7 @@ constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
 std::vector<OutboundReply> waiting;
 
-constexpr double AskInterval = 3.0;   // seconds between two questions of who asks regularly, at most
+constexpr double AskInterval = 10.0;  // seconds between two questions of who asks regularly, at most
 constexpr double BusyRate = 20;       // packets/s: a post is found within some 50 ms
 constexpr double RateInterval = 0.5;  // seconds, at least, to tell a rate from
 
@@ -237,8 +237,17 @@ void deleg_log(int severity, const char* identifier, const char* text) {
     }
 }
 
-int deleg_debug_enabled() {
-    return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
+int deleg_log_enabled(int severity) {
+    switch (severity) {
+        case 0:
+            return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
+        case 1:
+            return logger.isInfoEnabled() ? 1 : 0;
+        case 2:
+            return logger.isWarnEnabled() ? 1 : 0;
+        default:
+            return 1;
+    }
 }
 
 void deleg_register_messages(const char* const* identifiers, int count) {

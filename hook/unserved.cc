@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hook_state.h"
+#include "movement.h"
 #include "option_scan.h"
 
 namespace subnet_deleg {
@@ -49,6 +50,7 @@ void Unserved::note(const isc::dhcp::Pkt4& query) {
         }
     }
     if (counted) {
+        movement().note();
         hook().main_thread.watch();  // Python will ask, and change something
     }
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kea_subnets.h"
+#include "movement.h"
 #include "subnet_statistics.h"
 #include "subnets.h"
 #include "unserved.h"
@@ -82,8 +83,9 @@ bool asksDatabase(const Element& request) {
     return exact && exact->boolValue() && isc::dhcp::LeaseMgrFactory::instance().getType() != "memfile";
 }
 
-/// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it.
-ElementPtr takeUnserved() {
+/// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it,
+/// whose ids are added to `ids`.
+ElementPtr takeUnserved(std::vector<uint32_t>& ids) {
     std::map<std::string, int64_t> unserved = subnet_deleg::unserved().take();
     const auto config = isc::dhcp::CfgMgr::instance().getCurrentCfg();
     for (const std::string& name : subnets().desired().networks) {
@@ -91,6 +93,7 @@ ElementPtr takeUnserved() {
             for (const auto& subnet : *network->getAllSubnets()) {
                 if (!definitionOf(*subnet)) {
                     unserved[name] += takeFailures(subnet->getID());
+                    ids.push_back(subnet->getID());
                 }
             }
         }
@@ -107,7 +110,8 @@ ElementPtr takeUnserved() {
 }  // namespace
 
 ConstElementPtr usage(const Element& request) {
-    const std::vector<uint32_t> ids = subnetIds(request);
+    movement().begin();
+    std::vector<uint32_t> ids = subnetIds(request);
     std::map<uint32_t, Leases> exact;
     const bool from_database = asksDatabase(request);
     if (from_database) {
@@ -131,7 +135,8 @@ ConstElementPtr usage(const Element& request) {
     }
     ElementPtr answer = Element::createMap();
     answer->set("subnets", by_id);
-    answer->set("unserved", takeUnserved());
+    answer->set("unserved", takeUnserved(ids));
+    movement().watch(ids);
     return answer;
 }
 

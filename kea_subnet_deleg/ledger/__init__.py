@@ -25,6 +25,8 @@ from kea_subnet_deleg.ledger.operations import (
     Renewal,
     Result,
     Size,
+    Wanted,
+    cidr,
 )
 from kea_subnet_deleg.ledger.upstreams import Due, Kept, Leased, Phase, Upstreams
 
@@ -66,4 +68,6 @@ __all__ = [
     "Swept",
     "Upstreams",
     "Violation",
+    "Wanted",
+    "cidr",
 ]

@@ -56,7 +56,9 @@ class Directory:
     _by_identity: Mapping[bytes, int] = field(init=False, repr=False, compare=False)
     _by_network: tuple[tuple[IPv4Network, int], ...] = field(init=False, repr=False, compare=False)
     _by_space: Mapping[int, tuple[PoolTerms, ...]] = field(init=False, repr=False, compare=False)
-    _by_origin: Mapping[int, Mapping[tuple[int, int], PoolTerms]] = field(init=False, repr=False, compare=False)
+    _untagged: Mapping[int, tuple[PoolTerms, ...]] = field(init=False, repr=False, compare=False)
+    # Per space and prefix length, the longest first, the pool of each origin by its network.
+    _by_origin: Mapping[int, Mapping[int, Mapping[int, PoolTerms]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -71,19 +73,16 @@ class Directory:
             "_by_space",
             {space: tuple(p for p in self.pools if p.space == space and p.origins) for space in spaces},
         )
-        put(
-            self,
-            "_by_origin",
-            {
-                space: {
-                    (int(origin.network_address), origin.prefixlen): pool
-                    for pool in self.pools
-                    if pool.space == space
-                    for origin in pool.origins
-                }
-                for space in spaces
-            },
+        untagged = {space: tuple(pool for pool in pools if not pool.tags) for space, pools in self._by_space.items()}
+        put(self, "_untagged", untagged)
+        origins = sorted(
+            ((origin, pool) for pool in self.pools for origin in pool.origins), key=lambda pair: -pair[0].prefixlen
         )
+        by_origin: dict[int, dict[int, dict[int, PoolTerms]]] = {}
+        for origin, pool in origins:
+            lengths = by_origin.setdefault(pool.space, {})
+            lengths.setdefault(origin.prefixlen, {})[int(origin.network_address)] = pool
+        put(self, "_by_origin", by_origin)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -135,19 +134,17 @@ class Directory:
 
     def pools_for(self, space: int, name: str | None) -> tuple[PoolTerms, ...]:
         """Return the pools that serve a request: those tagged with its Subnet-Name (RFC 6656 3.3), else those without tags."""
-        pools = self._by_space.get(space, ())
-        if name is not None and (tagged := tuple(pool for pool in pools if name in pool.tags)):
-            return tagged
-        return tuple(pool for pool in pools if not pool.tags)
+        if name is not None:
+            tagged = tuple(pool for pool in self._by_space.get(space, ()) if name in pool.tags)
+            if tagged:
+                return tagged
+        return self._untagged.get(space, ())
 
-    def pool_of(self, space: int, block: IPv4Network) -> PoolTerms | None:
-        """Return the pool that a block is of, None where no origin holds it."""
-        origins = self._by_origin.get(space)
-        if origins is None:
-            return None
-        address = int(block.network_address)
-        for length in range(block.prefixlen, 0, -1):
-            pool = origins.get((address >> (32 - length) << (32 - length), length))
-            if pool is not None:
-                return pool
+    def pool_of(self, space: int, network: int, prefix_length: int) -> PoolTerms | None:
+        """Return the pool that a block is of, by its network (host-order integer); None where no origin holds it."""
+        for length, origins in self._by_origin.get(space, {}).items():
+            if length <= prefix_length:
+                pool = origins.get(network >> 32 - length << 32 - length)
+                if pool is not None:
+                    return pool
         return None

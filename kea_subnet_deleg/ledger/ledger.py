@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import conninfo
-from psycopg.types.json import Jsonb
 
 from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
@@ -245,7 +244,7 @@ class Ledger:
     def _apply(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                rows = self._call("apply", batch=Jsonb(batch_to_json(operations)))
+                rows = self._call("apply", batch=batch_to_json(operations))
             except _TRANSIENT:
                 if attempt == _ATTEMPTS:
                     raise
@@ -276,21 +275,27 @@ class Ledger:
         self.run("server_seen", address=str(IPv4Address(address)), name=name, version=version)
 
     def totals(self) -> list[tuple[int, int, int]]:
-        """Return space, addresses held and addresses used by all its lessees.
+        """Return per space the addresses that its lessees hold and use, where they hold something.
 
         Raises LedgerUnavailable, LedgerError.
         """
         return self.run("totals")
 
-    def holdings(self, asked: Sequence[tuple[int, bytes]]) -> dict[tuple[int, bytes], tuple[int, int]]:
-        """Return addresses held and used of those lessees, by space and client identifier, that hold something.
+    def holdings(self, asked: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
+        """Return for each lessee, told by space and identity, the addresses that it holds and uses, in the order asked.
 
         Raises LedgerUnavailable, LedgerError.
         """
+        # Arrays as PostgreSQL writes them: psycopg would take a Python call for each element.
         rows = self.run(
-            "holdings", spaces=[space for space, _ in asked], identities=[identity for _, identity in asked]
+            "holdings",
+            spaces="{" + ",".join([str(space) for space, _ in asked]) + "}",
+            identities="{" + ",".join([f'"\\\\x{identity.hex()}"' for _, identity in asked]) + "}",
         )
-        return {asked[n - 1]: (held, used) for n, held, used in rows}
+        found = [(0, 0)] * len(asked)
+        for n, held, used in rows:
+            found[n - 1] = held, used
+        return found
 
     def free_by_length(self) -> list[tuple[int, int, int, int]]:
         """Return space, pool, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""

@@ -52,6 +52,20 @@ class Served(NamedTuple):
     local: list[LocalBlock]
     reserved: list[ReservedBlock]
 
+    def later(self, seconds: float) -> Served:
+        """Return the same as it is after so many seconds, if nothing changes but what time changes."""
+        return Served(
+            [
+                block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds))
+                for block in self.local
+            ],
+            [block._replace(remaining=_left(block.remaining, seconds)) for block in self.reserved],
+        )
+
+
+def _left(remaining: int | None, seconds: float) -> int | None:
+    return None if remaining is None else round(remaining - seconds)
+
 
 class Measured(NamedTuple):
     """What is in use of a block, the most at once since the last such measurement, and what can't be used: addresses."""

@@ -7,12 +7,15 @@ Each operation knows how deleg.apply() wants it said. IPv4 addresses are host-or
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
+@lru_cache(maxsize=4096)  # servers and relays are few
 def _address(value: int) -> str:
     return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
 
@@ -35,7 +38,8 @@ class Size(NamedTuple):
     named: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
+@dataclass(slots=True)
 class Operation:
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
 
@@ -46,6 +50,33 @@ class Operation:
     def to_json(self) -> dict[str, Any]:
         """Return the operation as deleg.apply() reads it."""
         return {"space": self.space, "identity": self.identity.hex(), "xid": self.xid}
+
+
+def cidr(network: int, prefix_length: int) -> str:
+    """Return a prefix as PostgreSQL and the log write it."""
+    return f"{network >> 24}.{network >> 16 & 255}.{network >> 8 & 255}.{network & 255}/{prefix_length}"
+
+
+class Wanted(NamedTuple):
+    """A block that a REQUEST names, with flags h and s: changed by so much as that, it was not offered.
+
+    `network` is a host-order integer.
+    """
+
+    network: int
+    prefix_length: int
+    hierarchical: bool
+    more: bool
+
+    @classmethod
+    def of(cls, prefix: IPv4Network, hierarchical: bool, more: bool) -> Wanted:
+        """Return the block that is `prefix`."""
+        return cls(int(prefix.network_address), prefix.prefixlen, hierarchical, more)
+
+    @property
+    def prefix(self) -> IPv4Network:
+        """The block as a prefix."""
+        return IPv4Network((self.network, self.prefix_length))
 
 
 class Contact(NamedTuple):
@@ -71,7 +102,7 @@ class Contact(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer(Operation):
     """Hold blocks for a DISCOVER.
 
@@ -92,7 +123,10 @@ class Offer(Operation):
     shortest: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return Operation.to_json(self) | {
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
             "op": "offer",
             "server": _address(self.server),
             "contact": self.contact.to_json(),
@@ -107,27 +141,32 @@ class Offer(Operation):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accept(Operation):
-    """Lease the blocks that a REQUEST to us names, each with flags h and s: changed by so much as that, it was not offered.
+    """Lease the blocks that a REQUEST to us names.
 
     `altered`: so was another field of the offer, and all is refused. `held`: the outcome is to say how much the client holds then.
     """
 
     server: int
     contact: Contact
-    blocks: tuple[tuple[IPv4Network, bool, bool], ...]
+    blocks: tuple[Wanted, ...]
     altered: bool = False
     held: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        blocks = [] if self.altered else [(str(block), hierarchical, more) for block, hierarchical, more in self.blocks]
-        return Operation.to_json(self) | {
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
             "op": "accept",
             "server": _address(self.server),
             "contact": self.contact.to_json(),
             "held": self.held,
-            "blocks": blocks,
+            "blocks": [
+                (cidr(network, prefix_length), hierarchical, more)
+                for network, prefix_length, hierarchical, more in (() if self.altered else self.blocks)
+            ],
         }
 
 
@@ -148,7 +187,7 @@ class Renewal(NamedTuple):
     detail: Mapping[str, float | str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Renew(Operation):
     """Renew what a REQUEST without server identifier names.
 
@@ -164,7 +203,10 @@ class Renew(Operation):
     through: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return Operation.to_json(self) | {
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
             "op": "renew",
             "server": _address(self.server),
             "contact": self.contact.to_json(),
@@ -175,7 +217,7 @@ class Renew(Operation):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Release(Operation):
     """Take back what a RELEASE names. `quarantine`: seconds until it may be leased again.
 
@@ -188,7 +230,10 @@ class Release(Operation):
     blocks: tuple[IPv4Network, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return Operation.to_json(self) | {
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
             "op": "release",
             "named": None if self.named is None else _address(self.named),
             "quarantine": self.quarantine,
@@ -196,17 +241,23 @@ class Release(Operation):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reclaim(Operation):
     """The client chose another server, `named`: if it is none of this domain, what we offered is free again."""
 
     named: int
 
     def to_json(self) -> dict[str, Any]:
-        return Operation.to_json(self) | {"op": "reclaim", "named": _address(self.named)}
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
+            "op": "reclaim",
+            "named": _address(self.named),
+        }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listing(Operation):
     """List what the client holds, `limit` blocks from behind `after` (RFC 6656 section 6)."""
 
@@ -214,11 +265,17 @@ class Listing(Operation):
     limit: int
 
     def to_json(self) -> dict[str, Any]:
-        after = None if self.after is None else str(self.after)
-        return Operation.to_json(self) | {"op": "list", "after": after, "limit": self.limit}
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
+            "op": "list",
+            "after": None if self.after is None else str(self.after),
+            "limit": self.limit,
+        }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Note(Operation):
     """Record a decision that leaves the client without an answer: its kind, reason, and the numbers it was made from."""
 
@@ -227,7 +284,15 @@ class Note(Operation):
     detail: Mapping[str, float | str | bool] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return Operation.to_json(self) | {"op": "note", "kind": self.kind, "reason": self.reason, "detail": self.detail}
+        return {
+            "space": self.space,
+            "identity": self.identity.hex(),
+            "xid": self.xid,
+            "op": "note",
+            "kind": self.kind,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
 
 
 class Result(enum.Enum):
@@ -247,6 +312,12 @@ class Result(enum.Enum):
     LISTED = "listed"
     POSTPONED = "postponed"
 
+    # Members are singletons; what enum has instead is a Python call for each look into a dictionary.
+    __hash__ = object.__hash__
+
+
+_RESULTS: Final[Mapping[str, Result]] = {result.value: result for result in Result}
+
 
 class Granted(NamedTuple):
     """A block in an outcome: network (host-order integer), prefix length, RFC 6656 flags h and d."""
@@ -262,7 +333,7 @@ class Granted(NamedTuple):
         return IPv4Network((self.network, self.prefix_length))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What came of one operation.
 
@@ -280,23 +351,29 @@ class Outcome:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
         """Read one element of what deleg.apply() returns."""
+        get = value.get
+        nonce = get("nonce")
         return cls(
-            Result(value["outcome"]),
-            value.get("lease_time"),
-            tuple(Granted(*block) for block in value.get("blocks", ())),
-            value.get("more", False),
-            bytes.fromhex(value["nonce"]) if value.get("nonce") else None,
-            value.get("held", 0),
+            _RESULTS[value["outcome"]],
+            get("lease_time"),
+            tuple(map(Granted._make, get("blocks", ()))),
+            get("more", False),
+            bytes.fromhex(nonce) if nonce else None,
+            get("held", 0),
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OperationFailed:
     """The one operation of a batch that failed alone; the ledger is as if it had not been tried."""
 
     error: str
 
 
-def batch_to_json(operations: Sequence[Operation]) -> list[dict[str, Any]]:
+# Without a look for circles, of which there are none, and without spaces.
+_ENCODER: Final = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+
+
+def batch_to_json(operations: Sequence[Operation]) -> str:
     """Return a batch as deleg.apply() reads it."""
-    return [operation.to_json() for operation in operations]
+    return _ENCODER.encode([operation.to_json() for operation in operations])

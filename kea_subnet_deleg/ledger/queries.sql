@@ -3,7 +3,7 @@
 
 -- apply --
 -- A batch of client messages: one transaction, one outcome each
-select deleg.apply(%(batch)s);
+select deleg.apply(%(batch)s::jsonb);
 
 -- sweep --
 -- What time does: offers, leases and quarantines that end
@@ -14,11 +14,11 @@ select offers, leases, quarantines, origins_removed, takebacks_due, more from de
 select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s);
 
 -- totals --
--- Per space: addresses held and used
+-- Per space: addresses that lessees hold and use
 select space, held, used from deleg.totals();
 
 -- holdings --
--- What some lessees hold and use
+-- What some lessees hold and use: the number of each in the arrays, from 1, addresses held and used; none of who holds nothing
 select n, held, used from deleg.holdings(%(spaces)s::integer[], %(identities)s::bytea[]);
 
 -- keep_tallies --

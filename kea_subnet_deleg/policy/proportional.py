@@ -126,7 +126,7 @@ class _Scarcity(enum.Enum):
     CRITICAL = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes a call for each field
 class _Figures:
     """What is decided by, in addresses, made consistent: nobody uses more than it holds, nothing is negative.
 
@@ -188,7 +188,7 @@ class _Figures:
             "asked": asked,
             "utilisation": round(self.utilisation, 4) if self.used else "unknown",
             "others-utilisation": round(self.others_utilisation, 4) if self.others_used else "unknown",
-            "share": round(self.share, 4),
+            "share": round(self.share, 4) if self.used else 0.0,
             "free": round(self.free_fraction, 4) if self.size else "unknown",
         }
 

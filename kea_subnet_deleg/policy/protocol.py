@@ -33,19 +33,18 @@ class View:
     """The space as of some seconds ago.
 
     `everyone`: what all lessees hold and use, the one who asks included. `free_by_length`: free blocks by prefix length.
-    `size`: all addresses of the pools that the request may draw from, 0 while nothing is known of them. `lessees`: how many
-    hold something.
+    `size`: all addresses of the pools that the request may draw from, 0 while nothing is known of them.
     """
 
     everyone: Holding = Holding()
     free_by_length: Mapping[int, int] = field(default_factory=dict)
     size: int = 0
-    lessees: int = 0
+    free: int = field(init=False, repr=False, compare=False)
+    """The free addresses."""
 
-    @property
-    def free(self) -> int:
-        """Return the free addresses."""
-        return sum(blocks << 32 - length for length, blocks in self.free_by_length.items())
+    def __post_init__(self) -> None:
+        free = sum(blocks << 32 - length for length, blocks in self.free_by_length.items())
+        object.__setattr__(self, "free", free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Wish:
     prefix_length: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Grant:
     """Give a block of `prefix_length`; where none can be had, a smaller one, down to `longest` (a prefix length).
 
@@ -81,7 +80,7 @@ class Grant:
     push: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refusal:
     """Give nothing: the server stays silent (RFC 6656 section 9)."""
 
@@ -89,7 +88,7 @@ class Refusal:
     numbers: Numbers | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reported:
     """The block to be renewed, by prefix length, and its usage in addresses as the renewal says; None: not reported."""
 
@@ -107,7 +106,7 @@ class Verdict(enum.Enum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RenewalVerdict:
     """A verdict, its reason and the figures it came from."""
 

@@ -7,6 +7,7 @@ remembered here is only how things moved lately.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ from kea_subnet_deleg.roles.usage import Asks, Usage, Watched, subnet_id
 
 __all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Router"]
 
+LONGEST_STILLNESS: Final = 5.0
+"""Seconds without a look at usage at most, while hosts change nothing: leases end by themselves, and usage is to be reported."""
+REREAD: Final = 30.0
+"""Seconds until the ledger is read again of which nobody has told that it changed."""
 PACE_RESERVED: Final = 5.0
 """Seconds between two looks where there are only reserved subnets; what becomes of them the ledger tells at once."""
 
@@ -61,6 +66,9 @@ class Addressing:
         self._serving = Serving(list(self._terms), kea, journal, clock)
         surroundings = Surroundings(store, self._usage, self._serving, journal, clock, quarantine)
         self._networks = {network.name: Network(network, surroundings) for network in terms}
+        self._known: Served | None = None  # what the ledger has, as far as we were told
+        self._known_at = 0.0
+        self._still_until = -math.inf  # while no host changes anything
         self.due = clock()
 
     def configured(self) -> Mapping[str, Any]:
@@ -68,23 +76,34 @@ class Addressing:
         self._serving.forget()
         return self._serving.request(self._subnets(self._served()))
 
-    def turn(self) -> tuple[int, ...]:
+    def turn(self, *, news: bool = True) -> tuple[int, ...]:
         """Measure, decide, act; return the prefix lengths of which nothing is free, to be asked for upstream.
 
         Kea has what was decided when this returns. Raises LedgerUnavailable, LedgerError, and what Kea's face raises when it does
         not answer; then it is to be called again.
+
+        Parameters
+        ----------
+        news : bool
+            Whether the ledger may have changed since the last turn (LISTEN tells). If not, there is little to do: what it has is known,
+            and where hosts changed nothing either, nothing can come of a look.
         """
         now = self._clock()
         self.due = now + PACE
-        served = self._served()
+        if news:
+            self._known = None  # also for the next turn, should this one fail
+        elif now < self._still_until and not self._usage.moves:
+            return ()
+        self._still_until = -math.inf
+        served = self._as_told(now)
         subnets = self._subnets(served)
         self._serving.serve(subnets)  # what other servers did meanwhile
         watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
         if watched or self._networks:
             self._usage.read(watched)
-        if news := self._usage.news():
-            self._store.measured(news)
-            self._usage.told(news)
+        if figures := self._usage.news():
+            self._store.measured(figures)
+            self._usage.told(figures)
         outcomes = {
             name: network.look_after([block for block in served.local if block.network == name])
             for name, network in self._networks.items()
@@ -94,6 +113,8 @@ class Addressing:
             self._serving.serve(self._subnets(self._served()))
         pace = PACE if self._networks else PACE_RESERVED
         self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
+        if self._networks and all(outcome.still for outcome in outcomes.values()):
+            self._still_until = now + LONGEST_STILLNESS
         return tuple(
             self._terms[name].prefix_length for name, outcome in outcomes.items() for _ in range(outcome.missing)
         )
@@ -101,7 +122,17 @@ class Addressing:
     # ------------------------------------------------------------------------------------------------ what there is
 
     def _served(self) -> Served:
-        return self._store.served(list(self._terms))
+        """Read the ledger."""
+        self._known = None
+        self._known = self._store.served(list(self._terms))
+        self._known_at = self._clock()
+        return self._known
+
+    def _as_told(self, now: float) -> Served:
+        """Return what the ledger has; read it only if that is not known."""
+        if self._known is None or now - self._known_at >= REREAD:
+            return self._served()
+        return self._known.later(now - self._known_at)
 
     def _subnets(self, served: Served) -> list[Subnet]:
         return served_subnets(self._terms, self._reserved, self._own, served)

@@ -18,6 +18,7 @@ from kea_subnet_deleg.wire.authentication import (
 )
 
 _AUTHENTICATION: Final = int(Option.AUTHENTICATION)
+_FORCERENEW_NONCE_CAPABLE: Final = int(Option.FORCERENEW_NONCE_CAPABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,4 @@ class Authenticator:
 
 def can_use_nonce(message: Message) -> bool:
     """Whether a client says that it can check a FORCERENEW by a nonce (RFC 6704 section 3.1.1)."""
-    return HMAC_MD5 in message.forcerenew_nonce_algorithms
+    return HMAC_MD5 in message.options.get(_FORCERENEW_NONCE_CAPABLE, b"")

@@ -8,6 +8,7 @@ encode the answers.
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
@@ -30,8 +31,22 @@ from kea_subnet_deleg.ledger import (
     Renewal,
     Result,
     Size,
+    Wanted,
+    cidr,
 )
-from kea_subnet_deleg.policy import BestFit, Holding, Lessee, Limits, Numbers, Policy, Refusal, Reported, View, Wish
+from kea_subnet_deleg.policy import (
+    BestFit,
+    Holding,
+    Lessee,
+    Limits,
+    Numbers,
+    Policy,
+    Refusal,
+    RenewalVerdict,
+    Reported,
+    View,
+    Wish,
+)
 from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
 from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
@@ -45,6 +60,7 @@ from kea_subnet_deleg.wire import (
     MessageType,
     SubnetAllocation,
     SubnetBlock,
+    SubnetRequest,
     Usage,
     VssKind,
     destination,
@@ -68,8 +84,14 @@ class Journal(Protocol):
     def error(self, identifier: str, text: str) -> None:
         """Log what an operator should look into."""
 
-    def count(self, counter: str) -> None:
-        """Add one to a counter."""
+    def writes_debug(self) -> bool:
+        """Whether what `debug` is given is written: to be asked before a line is composed for each message."""
+
+    def writes_info(self) -> bool:
+        """Whether what `info` is given is written."""
+
+    def count(self, counter: str, n: int = 1) -> None:
+        """Add to a counter."""
 
 
 class Batches(Protocol):
@@ -77,6 +99,9 @@ class Batches(Protocol):
 
     def apply(self, operations: Sequence[Operation]) -> Sequence[Outcome | OperationFailed]:
         """Do all in one transaction, and return when it is on disk."""
+
+    def holdings(self, asked: Sequence[tuple[int, bytes]]) -> Sequence[tuple[int, int]]:
+        """Return for each lessee, told by space and identity, the addresses that it holds and uses now, in the order asked."""
 
 
 class Views(Protocol):
@@ -89,8 +114,9 @@ class Views(Protocol):
     def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
         """Return what all lessees of a space hold and use, and what is free of some pools."""
 
-    def holding(self, space: int, identity: bytes) -> Holding:
-        """Return what one lessee holds and uses."""
+    @property
+    def figures(self) -> bool:
+        """Whether any policy in use decides by figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +143,34 @@ class Terms:
         return None if asked is None else min(max(asked, self.shortest_lease), self.longest_lease)
 
 
-class _Client(NamedTuple):
-    """Who asks, in which space, and what it holds."""
+@dataclass(slots=True)
+class _Heard:
+    """A message that is listened to: in which space, and who asks, with what it holds where that matters.
 
+    `refusal`: it is not served, which is to be put into the event log.
+    """
+
+    packet: Inbound
+    message: Message
+    allocation: SubnetAllocation
     space: int
     lessee: Lessee
+    refusal: Note | None = None
 
 
 class _Task(NamedTuple):
     """A message that needs the ledger."""
 
-    packet: Inbound
-    message: Message
+    heard: _Heard
     operation: Operation
+
+
+class _Choice(NamedTuple):
+    """Who decides about a pool, within which sizes."""
+
+    policy: Policy
+    limits: Limits
+    pool: PoolTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,66 +215,106 @@ class Delegating:
         self._domain = surroundings.domain
         self._through = surroundings.through
         self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
+        self._choices: dict[int, _Choice] = {}
+        self._unlimited: tuple[View, View] | None = None
+        # Of the batch in hand. What Kea is told or asked is told or asked once for all: each call lets go of the GIL, and another
+        # thread takes it.
+        self._counted: Counter[str] = Counter()
+        self._debug = self._info = False
 
     def handle(self, packets: Iterable[Inbound]) -> list[Outbound]:
         """Answer a batch of messages. When this returns, what the answers say is committed.
 
         Raises LedgerUnavailable, and then none of them may be answered: the clients will ask again.
         """
-        tasks = [task for packet in packets if (task := self._read(packet)) is not None]
+        self._debug, self._info = self._journal.writes_debug(), self._journal.writes_info()
+        try:
+            return self._handle(packets)
+        finally:
+            for counter, n in self._counted.items():
+                self._journal.count(counter, n)
+            self._counted.clear()
+
+    def _handle(self, packets: Iterable[Inbound]) -> list[Outbound]:
+        heard = [one for packet in packets if (one := self._read(packet)) is not None]
+        self._look_up(heard)
+        tasks = []
+        for one in heard:
+            operation = one.refusal or self._operation(one)
+            if operation is None:
+                self._counted["silent"] += 1
+            else:
+                tasks.append(_Task(one, operation))
         if not tasks:
             return []
         outcomes = self._ledger.apply([task.operation for task in tasks])
-        return [answer for task, outcome in zip(tasks, outcomes, strict=True) for answer in self._answer(task, outcome)]
+        answers = map(self._answer, tasks, outcomes)
+        return [answer for answer in answers if answer is not None]
 
     # ------------------------------------------------------------------------------------------------- what is asked
 
-    def _read(self, packet: Inbound) -> _Task | None:
-        """Decode one message and decide what it asks of the ledger; None where it is to be met with silence."""
+    def _read(self, packet: Inbound) -> _Heard | None:
+        """Decode one message and see whether it may be served; None where it is to be met with silence."""
         try:
             message = Message.decode(packet.data)
             allocation = SubnetAllocation.decode(message.subnet_allocation_parts)
             _check_content(message, allocation)
         except (MalformedMessage, MalformedOption) as error:
-            self._journal.count("malformed")
-            self._journal.debug("SUBNET_DELEG_MALFORMED", f"from {_address(packet.source)}: {error}")
+            self._counted["malformed"] += 1
+            if self._debug:
+                self._journal.debug("SUBNET_DELEG_MALFORMED", f"from {_address(packet.source)}: {error}")
             return None
-        operation: Operation | None = None
-        if message.op == BOOTREQUEST and message.type in _SERVED:
-            operation = self._operation(packet, message, allocation)
-        if operation is None:
-            self._journal.count("silent")
-            return None
-        return _Task(packet, message, operation)
+        heard = None
+        # From ourselves, by a peer or a broadcast: a domain leases nothing to itself (seed [0053]).
+        if message.op == BOOTREQUEST and message.type in _SERVED and message.client_identifier != self._domain():
+            heard = self._admit(packet, message, allocation)
+        if heard is None:
+            self._counted["silent"] += 1
+        return heard
 
-    def _operation(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> Operation | None:
+    def _admit(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> _Heard | None:
+        """Find the space that a message is about, and see whether it is served; None where nothing is to be said or done."""
         identity = message.client_identifier
-        if identity == self._domain():
-            return None  # ourselves, by a peer or a broadcast: a domain leases nothing to itself (seed [0053])
         vss = message.vss
         name = None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
         space = self._views.directory.space_of(identity, name, message.link_address)
         if space is None:
-            return self._not_served(0, message, "not-admitted", f"no space is selected by the VPN {name}")
-        refusal = self._refusal(packet, message)
-        if refusal is not None:
-            return self._not_served(space, message, *refusal)
-        client = _Client(space, Lessee(identity, self._views.holding(space, identity)))
-        match message.type:
-            case MessageType.DISCOVER:
-                return self._discover(packet, message, allocation, client)
-            case MessageType.REQUEST if allocation.information:
-                return self._request(packet, message, allocation, client)
-            case MessageType.RELEASE if allocation.information:
-                return Release(
-                    space,
-                    identity,
-                    message.xid,
-                    message.server_identifier,
-                    self._terms.quarantine,
-                    tuple(block.network for block in _blocks(allocation)),
-                )
-        return None
+            space = 0
+            refusal: tuple[str, str] | None = ("not-admitted", f"no space is selected by the VPN {name}")
+        else:
+            refusal = self._refusal(packet, message)
+        if refusal is None:
+            return _Heard(packet, message, allocation, space, Lessee(identity))
+        note = self._not_served(space, message, *refusal)
+        return None if note is None else _Heard(packet, message, allocation, space, Lessee(identity), note)
+
+    def _look_up(self, heard: Sequence[_Heard]) -> None:
+        """Read what those hold who ask for what is decided by that, once for all of them."""
+        asking = [one for one in heard if one.refusal is None and _asks(one)] if self._views.figures else []
+        if not asking:
+            return
+        asked = [(one.space, one.lessee.identity) for one in asking]
+        for one, (held, used) in zip(asking, self._ledger.holdings(asked), strict=True):
+            if held:
+                one.lessee = Lessee(one.lessee.identity, Holding(held, used))
+
+    def _operation(self, heard: _Heard) -> Operation | None:
+        """Decide what a message asks of the ledger; None for nothing."""
+        kind = heard.message.type
+        if kind is _DISCOVER:
+            return self._discover(heard)
+        if not heard.allocation.information:
+            return None
+        if kind is _REQUEST:
+            return self._request(heard)
+        return Release(
+            heard.space,
+            heard.lessee.identity,
+            heard.message.xid,
+            heard.message.server_identifier,
+            self._terms.quarantine,
+            tuple(block.network for block in _blocks(heard.allocation)),
+        )
 
     def _refusal(self, packet: Inbound, message: Message) -> tuple[str, str] | None:
         """Return the counter and the reason where a message is not served at all, None where it is (RFC 6656 section 10)."""
@@ -256,55 +337,64 @@ class Delegating:
         """Count a refusal, and return the operation that puts it into the event log, None where it is there already."""
         identity = message.client_identifier
         if kind in _COUNTED:
-            self._journal.count(kind)
-        self._journal.debug("SUBNET_DELEG_NOT_SERVED", f"{message.type.name} of {_client(identity)}: {reason}")
+            self._counted[kind] += 1
+        if self._debug:
+            self._journal.debug("SUBNET_DELEG_NOT_SERVED", f"{message.type.name} of {_client(identity)}: {reason}")
         if not self._notes.take(kind.encode() + identity):
             return None
         return Note(space, identity, message.xid, kind, reason, numbers)
 
-    def _discover(
-        self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client
-    ) -> Operation | None:
-        room = blocks_that_fit(message)
+    def _discover(self, heard: _Heard) -> Operation | None:
+        message, allocation, space, identity = heard.message, heard.allocation, heard.space, heard.lessee.identity
         # Only a block with both c and s asks for the page behind it (RFC 6656 section 6.4); the last such counts.
         pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
-        if pages or any(request.information for request in allocation.requests):
-            return Listing(client.space, client.lessee.identity, message.xid, pages[-1] if pages else None, room)
+        if pages or not _wants_blocks(allocation):
+            return Listing(space, identity, message.xid, pages[-1] if pages else None, blocks_that_fit(message))
         if self._shortages.own:
-            self._keep(packet, message, allocation, self._terms.limits)
-            return self._not_served(client.space, message, "refused", "this domain lacks space itself")
-        pools = self._views.directory.pools_for(client.space, allocation.name)
+            self._keep(heard, self._terms.limits)
+            return self._not_served(space, message, "refused", "this domain lacks space itself")
+        pools = self._views.directory.pools_for(space, allocation.name)
         if not pools:
-            self._keep(packet, message, allocation, self._terms.limits)
-            return self._not_served(client.space, message, "refused", "no pool serves this request")
-        view = self._view(client.space, pools)
-        decided = [
-            self._size(slot, request.prefix_length, request.hierarchical, client, pools, view)
-            for slot, request in enumerate(allocation.requests[:room])
-        ]
-        sizes = [decision for decision in decided if isinstance(decision, Size)]
+            self._keep(heard, self._terms.limits)
+            return self._not_served(space, message, "refused", "no pool serves this request")
+        sizes = self._sizes(heard, pools)
+        if isinstance(sizes, Refusal):
+            self._keep(heard, self._choice(pools[0]).limits)
+            return self._not_served(space, message, "refused", sizes.reason, sizes.numbers)
         if not sizes:
-            refusal = next((decision for decision in decided if isinstance(decision, Refusal)), None)
-            if refusal is None:
-                return None
-            self._keep(packet, message, allocation, self._policy_of(pools[0])[1])
-            return self._not_served(client.space, message, "refused", refusal.reason, refusal.numbers)
-        if len(sizes) == len(allocation.requests) == 1:
-            sizes[0] = sizes[0]._replace(named=_named(allocation, sizes[0].wanted))
+            return None
         return Offer(
-            client.space,
-            client.lessee.identity,
+            space,
+            identity,
             message.xid,
-            self._server_identifier(packet, message),
-            self._contact(packet, message),
+            self._server_identifier(heard),
+            self._contact(heard),
             self._terms.lease_time,
             self._terms.clamp(message.lease_time),
             self._terms.offer_hold,
-            tuple(pool.number for pool in pools),
+            tuple([pool.number for pool in pools]),
             self._terms.max_blocks,
             self._terms.max_addresses,
-            tuple(sizes),
+            sizes,
         )
+
+    def _sizes(self, heard: _Heard, pools: tuple[PoolTerms, ...]) -> tuple[Size, ...] | Refusal:
+        """Return what the policy gives for the Subnet-Requests of a message, or why it gives nothing."""
+        requests = heard.allocation.requests
+        choice, view = self._choice(pools[0]), self._view(heard.space, pools)
+        if len(requests) == 1:
+            size = self._size(0, requests[0], heard.lessee, choice, view)
+            if isinstance(size, Refusal):
+                return size
+            named = _named(heard.allocation, size.wanted) if heard.allocation.information else None
+            return (size if named is None else size._replace(named=named),)
+        room = blocks_that_fit(heard.message)
+        decided = [
+            self._size(slot, request, heard.lessee, choice, view) for slot, request in enumerate(requests[:room])
+        ]
+        sizes = tuple(decision for decision in decided if isinstance(decision, Size))
+        refusals = (decision for decision in decided if isinstance(decision, Refusal))
+        return sizes or next(refusals, sizes)
 
     def _view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
         """Return what to decide by.
@@ -315,197 +405,210 @@ class Delegating:
         view = self._views.view(space, pools)
         if self._shortages.refused or not any(pool.leased for pool in pools):
             return view
-        return replace(view, size=0)
+        if self._unlimited is None or self._unlimited[0] is not view:
+            self._unlimited = view, replace(view, size=0)
+        return self._unlimited[1]
 
-    def _keep(self, packet: Inbound, message: Message, allocation: SubnetAllocation, limits: Limits) -> None:
+    def _keep(self, heard: _Heard, limits: Limits) -> None:
         """Keep a request that there is nothing for, for when something was obtained of others (seed [0113])."""
-        asked = [request.prefix_length or limits.default for request in allocation.requests]
+        asked = [request.prefix_length or limits.default for request in heard.allocation.requests]
         lengths = [max(length, limits.largest) for length in asked if length <= limits.smallest]
-        self._shortages.keep(message.client_identifier, packet, lengths)
+        self._shortages.keep(heard.lessee.identity, heard.packet, lengths)
 
-    def _size(
-        self,
-        slot: int,
-        asked: int,
-        hierarchical: bool,
-        client: _Client,
-        pools: tuple[PoolTerms, ...],
-        view: View,
-    ) -> Size | Refusal:
+    def _size(self, slot: int, request: SubnetRequest, lessee: Lessee, choice: _Choice, view: View) -> Size | Refusal:
         """Return what the policy gives for one Subnet-Request, or why it gives nothing."""
-        policy, limits = self._policy_of(pools[0])
-        decision = policy.grant(Wish(asked), client.lessee, view, limits)
+        asked = request.prefix_length
+        decision = choice.policy.grant(Wish(asked), lessee, view, choice.limits)
         if isinstance(decision, Refusal):
-            self._journal.debug(
-                "SUBNET_DELEG_NOT_OFFERED",
-                f"to {_client(client.lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
-            )
+            if self._debug:
+                self._journal.debug(
+                    "SUBNET_DELEG_NOT_OFFERED",
+                    f"to {_client(lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
+                )
             return decision
         numbers: dict[str, float | str | bool] = dict(decision.numbers or {})
         if decision.push:
             numbers.setdefault("push", "yes")
-        if self._terms.hierarchical is not None:
-            hierarchical = self._terms.hierarchical
+        hierarchical = request.hierarchical if self._terms.hierarchical is None else self._terms.hierarchical
         return Size(slot, decision.prefix_length, decision.longest, hierarchical, decision.reason, numbers or None)
 
-    def _policy_of(self, pool: PoolTerms | None) -> tuple[Policy, Limits]:
+    def _choice(self, pool: PoolTerms) -> _Choice:
         """Return the policy and the sizes of a pool, where it has its own."""
-        limits = self._terms.limits
-        name = self._terms.policy
-        if pool is not None:
-            name = pool.policy or name
+        choice = self._choices.get(pool.number)
+        if choice is None or choice.pool is not pool:
             limits = Limits(
-                pool.default_length or limits.default,
-                pool.largest_length or limits.largest,
-                pool.smallest_length or limits.smallest,
+                pool.default_length or self._terms.limits.default,
+                pool.largest_length or self._terms.limits.largest,
+                pool.smallest_length or self._terms.limits.smallest,
             )
-        # A pool's policy that this server lacks (an entry point installed elsewhere) must not leave its clients unserved.
-        return self._policies.get(name) or self._policies[self._terms.policy], limits
+            # A pool's policy that this server lacks (an entry point installed elsewhere) must not leave its clients unserved.
+            policy = self._policies.get(pool.policy or self._terms.policy) or self._policies[self._terms.policy]
+            choice = self._choices[pool.number] = _Choice(policy, limits, pool)
+        return choice
 
-    def _request(
-        self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client
-    ) -> Operation | None:
+    def _request(self, heard: _Heard) -> Operation | None:
+        message, allocation = heard.message, heard.allocation
         named = message.server_identifier
         if named is None:
-            return self._renewal(packet, message, allocation, client)
-        ours = named in self._own or named in (packet.local_address, message.server_identifier_override)
+            return self._renewal(heard)
+        ours = named in self._own or named in (heard.packet.local_address, message.server_identifier_override)
         if not ours:
-            self._journal.count("foreign-server")
+            self._counted["foreign-server"] += 1
             if named in self._views.directory.servers:
                 return None  # of our domain: what it offered is what we offered
-            return Reclaim(client.space, client.lessee.identity, message.xid, named)
+            return Reclaim(heard.space, heard.lessee.identity, message.xid, named)
         # No field may differ from the offer (RFC 6656 section 4.3), which has neither c nor d. The ledger compares the rest.
-        wanted = [
-            (block.network, block.hierarchical, info.server) for info in allocation.information for block in info.blocks
-        ]
-        altered = any(info.client for info in allocation.information)
-        altered = altered or any(block.deprecate for block in _blocks(allocation))
+        wanted = []
+        altered = False
+        for info in allocation.information:
+            altered = altered or info.client
+            for block in info.blocks:
+                altered = altered or block.deprecate
+                wanted.append(Wanted(block.address, block.prefix_length, block.hierarchical, info.server))
+        if len(wanted) > 1:
+            del wanted[blocks_that_fit(message) :]
         # Best fit never asks a client to ask for more, so it need not be known what that holds.
-        pool = self._views.directory.pool_of(client.space, wanted[0][0])
-        pushes = not isinstance(self._policy_of(pool)[0], BestFit)
+        pool = self._views.directory.pool_of(heard.space, wanted[0].network, wanted[0].prefix_length)
+        policy = self._policies[self._terms.policy] if pool is None else self._choice(pool).policy
         return Accept(
-            client.space,
-            client.lessee.identity,
+            heard.space,
+            heard.lessee.identity,
             message.xid,
             named,
-            self._contact(packet, message),
-            tuple(wanted[: blocks_that_fit(message)]),
+            self._contact(heard),
+            tuple(wanted),
             altered,
-            pushes,
+            not isinstance(policy, BestFit),
         )
 
-    def _renewal(self, packet: Inbound, message: Message, allocation: SubnetAllocation, client: _Client) -> Operation:
-        directory = self._views.directory
+    def _renewal(self, heard: _Heard) -> Operation:
+        message = heard.message
+        asked = self._terms.clamp(message.lease_time)
         items = []
-        for block in _blocks(allocation)[: blocks_that_fit(message)]:
+        blocks = _blocks(heard.allocation)
+        for block in blocks if len(blocks) == 1 else blocks[: blocks_that_fit(message)]:
             usage = block.usage or _NO_USAGE
             counts = (usage.high_water, usage.in_use, usage.unusable)
-            pool = directory.pool_of(client.space, block.network)
-            policy, limits = self._policy_of(pool)
-            view = self._view(client.space, () if pool is None else (pool,))
-            verdict = policy.renew(Reported(block.network.prefixlen, *counts), client.lessee, view, limits)
+            verdict = self._verdict(heard, block, Reported(block.prefix_length, *counts))
             items.append(
                 Renewal(
-                    str(block.network),
+                    cidr(block.address, block.prefix_length),
                     verdict.verdict.value,
-                    self._terms.clamp(message.lease_time),
+                    asked,
                     *counts,
                     verdict.reason,
                     verdict.numbers,
                 )
             )
         return Renew(
-            client.space,
-            client.lessee.identity,
+            heard.space,
+            heard.lessee.identity,
             message.xid,
-            self._server_identifier(packet, message),
-            self._contact(packet, message),
+            self._server_identifier(heard),
+            self._contact(heard),
             self._terms.lease_time,
             self._terms.quarantine,
             tuple(items),
             self._through,
         )
 
-    @staticmethod
-    def _server_identifier(packet: Inbound, message: Message) -> int:
-        """Return what we are called in the reply: as the relay wants it (RFC 5107 section 4), else our address."""
-        return message.server_identifier_override or packet.local_address
+    def _verdict(self, heard: _Heard, block: SubnetBlock, reported: Reported) -> RenewalVerdict:
+        pool = self._views.directory.pool_of(heard.space, block.address, block.prefix_length)
+        if pool is None:
+            policy, limits, pools = self._policies[self._terms.policy], self._terms.limits, tuple[PoolTerms, ...]()
+        else:
+            policy, limits, pools = *self._choice(pool)[:2], (pool,)
+        return policy.renew(reported, heard.lessee, self._view(heard.space, pools), limits)
 
     @staticmethod
-    def _contact(packet: Inbound, message: Message) -> Contact:
+    def _server_identifier(heard: _Heard) -> int:
+        """Return what we are called in the reply: as the relay wants it (RFC 5107 section 4), else our address."""
+        return heard.message.server_identifier_override or heard.packet.local_address
+
+    @staticmethod
+    def _contact(heard: _Heard) -> Contact:
         """Return where this client is answered, and a nonce to agree on if it can use one (RFC 6704 section 3.1.3)."""
+        packet, message = heard.packet, heard.message
         address, port = destination(message, packet.source, packet.source_port)
         nonce = os.urandom(NONCE_SIZE) if can_use_nonce(message) else None
         return Contact(address, port, message.giaddr != 0, bytes((message.htype,)) + message.chaddr, nonce)
 
     # ---------------------------------------------------------------------------------------------- what is answered
 
-    def _answer(self, task: _Task, outcome: Outcome | OperationFailed) -> list[Outbound]:
+    def _answer(self, task: _Task, outcome: Outcome | OperationFailed) -> Outbound | None:
         """Return the answer to one message, or none."""
+        heard, operation = task
         if isinstance(outcome, OperationFailed):
-            self._journal.count("conflicts")
+            self._counted["conflicts"] += 1
             self._journal.error(
                 "SUBNET_DELEG_OPERATION_FAILED",
-                f"{task.message.type.name} of {_client(task.operation.identity)}: {outcome.error}",
+                f"{heard.message.type.name} of {_client(operation.identity)}: {outcome.error}",
             )
-            return []
-        if outcome.result is Result.POSTPONED:
-            self._shortages.postpone(task.packet)
-            return []
-        kind = _ANSWERS.get((type(task.operation), outcome.result))
-        self._tell(task, outcome)
+            return None
+        if outcome.result is _POSTPONED:
+            self._shortages.postpone(heard.packet)
+            return None
+        if outcome.result is _EXHAUSTED and isinstance(operation, Offer):
+            self._note_shortage(heard, operation)
+        if self._info:
+            self._tell(operation, outcome)
+        kind = _ANSWERS[type(operation)].get(outcome.result)
         if kind is None:
-            self._journal.count("limited" if outcome.result is Result.LIMITED else "silent")
-            return []
-        self._journal.count("nak" if kind is MessageType.NAK else "answered")
-        operation = task.operation
-        server = operation.server if isinstance(operation, (Offer, Accept, Renew)) else task.packet.local_address
+            self._counted["limited" if outcome.result is Result.LIMITED else "silent"] += 1
+            return None
+        self._counted["nak" if kind is _NAK else "answered"] += 1
+        server = operation.server if isinstance(operation, (Offer, Accept, Renew)) else heard.packet.local_address
         content = self._content(task, kind, outcome)
-        return [self._replies.encode(task.packet, task.message, kind, server, content)]
+        return self._replies.encode(heard.packet, heard.message, kind, server, content)
 
     def _content(self, task: _Task, kind: MessageType, outcome: Outcome) -> Content:
         operation = task.operation
         blocks: Sequence[Granted] = outcome.blocks
         more = outcome.more
         if isinstance(operation, Accept):
-            if kind is MessageType.NAK:
+            if kind is _NAK:
                 blocks = [
-                    Granted(int(network.network_address), network.prefixlen, hierarchical, False)
-                    for network, hierarchical, _ in operation.blocks
+                    Granted(network, prefix_length, hierarchical, False)
+                    for network, prefix_length, hierarchical, _ in operation.blocks
                 ]
             else:
-                more = operation.held and self._push(operation, outcome)
+                more = operation.held and self._push(task.heard, outcome)
         return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce)
 
-    def _push(self, operation: Accept, outcome: Outcome) -> bool:
+    def _push(self, heard: _Heard, outcome: Outcome) -> bool:
         """Whether the ACK tells the client to ask for more (seed [0072]), by what it holds now."""
-        pool = self._views.directory.pool_of(operation.space, outcome.blocks[0].prefix)
+        network, prefix_length = outcome.blocks[0][:2]
+        pool = self._views.directory.pool_of(heard.space, network, prefix_length)
         if pool is None:
             return False
-        policy, limits = self._policy_of(pool)
-        granted = sum(1 << 32 - block.prefix_length for block in outcome.blocks)
-        known = self._views.holding(operation.space, operation.identity)
-        lessee = Lessee(operation.identity, replace(known, held=max(0, outcome.held - granted)))
-        return policy.push(lessee, granted, self._view(operation.space, (pool,)), limits)
+        policy, limits, _ = self._choice(pool)
+        granted = sum([1 << 32 - block[1] for block in outcome.blocks])
+        holding = Holding(max(0, outcome.held - granted), heard.lessee.holding.used)
+        lessee = Lessee(heard.lessee.identity, holding)
+        return policy.push(lessee, granted, self._view(heard.space, (pool,)), limits)
 
-    def _tell(self, task: _Task, outcome: Outcome) -> None:
-        """Log what changed hands, one line a block; note a shortage."""
-        operation = task.operation
-        if outcome.result is Result.EXHAUSTED and isinstance(operation, Offer):
-            addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
-            self._shortages.note(operation.space, operation.pools, addresses)
-            self._shortages.keep(operation.identity, task.packet, [size.wanted for size in operation.sizes])
-        identifier = _LINES.get((type(operation), outcome.result))
+    def _note_shortage(self, heard: _Heard, operation: Offer) -> None:
+        addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
+        self._shortages.note(operation.space, operation.pools, addresses)
+        self._shortages.keep(operation.identity, heard.packet, [size.wanted for size in operation.sizes])
+
+    def _tell(self, operation: Operation, outcome: Outcome) -> None:
+        """Log what changed hands, one line a block."""
+        identifier = _LINES[type(operation)].get(outcome.result)
         if identifier is None:
             return
+        offered = outcome.result is _OFFERED
+        if offered and not self._debug:
+            return
         client = _client(operation.identity)
-        log = self._journal.debug if outcome.result is Result.OFFERED else self._journal.info
-        for block in outcome.blocks:
+        log = self._journal.debug if offered else self._journal.info
+        for network, prefix_length, _, deprecate in outcome.blocks:
+            block = cidr(network, prefix_length)
             if outcome.lease_time is None:  # released or refused
-                log(identifier, f"{block.prefix} of {client}")
+                log(identifier, f"{block} of {client}")
                 continue
-            deprecated = ", to be given up" if block.deprecate else ""
-            log(identifier, f"{block.prefix} to {client} for {outcome.lease_time} s{deprecated}")
+            deprecated = ", to be given up" if deprecate else ""
+            log(identifier, f"{block} to {client} for {outcome.lease_time} s{deprecated}")
 
 
 NOTE_INTERVAL: Final = 60.0
@@ -513,29 +616,52 @@ NOTE_INTERVAL: Final = 60.0
 
 _COUNTED: Final = frozenset({"not-admitted", "not-authentic", "limited"})
 """Kinds of refusal that have a counter of their own."""
-_SERVED: Final = frozenset({MessageType.DISCOVER, MessageType.REQUEST, MessageType.RELEASE})
+# Looking up a member of an enum costs more than comparing it.
+_DISCOVER: Final = MessageType.DISCOVER
+_REQUEST: Final = MessageType.REQUEST
+_RELEASE: Final = MessageType.RELEASE
+_NAK: Final = MessageType.NAK
+_OFFERED: Final = Result.OFFERED
+_EXHAUSTED: Final = Result.EXHAUSTED
+_POSTPONED: Final = Result.POSTPONED
+_SERVED: Final = (_DISCOVER, _REQUEST, _RELEASE)
 
-_ANSWERS: Final[dict[tuple[type[Operation], Result], MessageType]] = {
-    (Offer, Result.OFFERED): MessageType.OFFER,
-    (Listing, Result.LISTED): MessageType.OFFER,
-    (Accept, Result.ACKNOWLEDGED): MessageType.ACK,
-    (Accept, Result.REFUSED): MessageType.NAK,
-    (Renew, Result.ACKNOWLEDGED): MessageType.ACK,
-    (Renew, Result.REFUSED): MessageType.NAK,
-}
+_ANSWERS: Final[defaultdict[type[Operation], dict[Result, MessageType]]] = defaultdict(
+    dict,
+    {
+        Offer: {Result.OFFERED: MessageType.OFFER},
+        Listing: {Result.LISTED: MessageType.OFFER},
+        Accept: {Result.ACKNOWLEDGED: MessageType.ACK, Result.REFUSED: MessageType.NAK},
+        Renew: {Result.ACKNOWLEDGED: MessageType.ACK, Result.REFUSED: MessageType.NAK},
+    },
+)
 
-_LINES: Final[dict[tuple[type[Operation], Result], str]] = {
-    (Offer, Result.OFFERED): "SUBNET_DELEG_OFFERED",
-    (Accept, Result.ACKNOWLEDGED): "SUBNET_DELEG_LEASED",
-    (Renew, Result.ACKNOWLEDGED): "SUBNET_DELEG_RENEWED",
-    (Renew, Result.REFUSED): "SUBNET_DELEG_RENEWAL_REFUSED",
-    (Release, Result.RELEASED): "SUBNET_DELEG_RELEASED",
-}
+_LINES: Final[defaultdict[type[Operation], dict[Result, str]]] = defaultdict(
+    dict,
+    {
+        Offer: {Result.OFFERED: "SUBNET_DELEG_OFFERED"},
+        Accept: {Result.ACKNOWLEDGED: "SUBNET_DELEG_LEASED"},
+        Renew: {Result.ACKNOWLEDGED: "SUBNET_DELEG_RENEWED", Result.REFUSED: "SUBNET_DELEG_RENEWAL_REFUSED"},
+        Release: {Result.RELEASED: "SUBNET_DELEG_RELEASED"},
+    },
+)
+
+
+def _wants_blocks(allocation: SubnetAllocation) -> bool:
+    """Whether a DISCOVER asks for blocks, not for the list of what the client holds."""
+    return not any(request.information for request in allocation.requests)
+
+
+def _asks(heard: _Heard) -> bool:
+    """Whether a message asks for what is decided by figures."""
+    if heard.message.type is _DISCOVER:
+        return bool(heard.allocation.requests) and _wants_blocks(heard.allocation)
+    return heard.message.type is _REQUEST and bool(heard.allocation.information)
 
 
 def _check_content(message: Message, allocation: SubnetAllocation) -> None:
     """Raise MalformedMessage for what RFC 6656 forbids a client beyond the form of option 220."""
-    if allocation.requests and message.type in (MessageType.REQUEST, MessageType.RELEASE):
+    if allocation.requests and message.type is not _DISCOVER and message.type in (_REQUEST, _RELEASE):
         raise MalformedMessage(f"a {message.type.name} with a Subnet-Request (RFC 6656 sections 4.3, 5.3)")
     if len(message.client_identifier) > LONGEST_IDENTITY:
         raise MalformedMessage(f"a client identifier of {len(message.client_identifier)} octets")
@@ -545,8 +671,8 @@ def _named(allocation: SubnetAllocation, wanted: int) -> str | None:
     """Return the block that a DISCOVER asks for by name (RFC 6656 section 3.1), unless it is larger than what is given."""
     for info in allocation.information:
         for block in info.blocks:
-            if not info.client and block.network.prefixlen >= wanted:
-                return str(block.network)
+            if not info.client and block.prefix_length >= wanted:
+                return cidr(block.address, block.prefix_length)
     return None
 
 

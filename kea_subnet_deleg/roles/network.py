@@ -29,6 +29,8 @@ PACE: Final = 1.0
 """Seconds between two looks; more often while a network has nothing to give, and while one fills."""
 PACE_EMPTY: Final = 0.5
 PACE_FILLING: Final = 0.2
+STILL_LEASE: Final = 60.0
+"""Seconds of a block's lease from which on its end is watched closely."""
 AFTER_GROWTH: Final = 10.0
 """Seconds in which a network that grew is watched closely."""
 RISING: Final = 0.1
@@ -100,11 +102,15 @@ class _Grown(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a network's turn came to: blocks missing, whether anything changed in the ledger, and seconds until the next look."""
+    """What a network's turn came to: blocks missing, whether anything changed in the ledger, and seconds until the next look.
+
+    `still`: nothing is under way that time alone would bring further soon.
+    """
 
     missing: int
     changed: bool
     pace: float
+    still: bool
 
 
 class Network:
@@ -147,7 +153,9 @@ class Network:
             self._unserved = 0
         self._note_full(decided, level, grown, now)
         changed = bool(grown.blocks or decided.drain or decided.end)
-        return Outcome(grown.missing, changed, self._pace(usable, level, now, raced=grown.raced))
+        pace = self._pace(usable, level, now, raced=grown.raced)
+        still = not (changed or grown.missing or pace < PACE_EMPTY) and self._is_still(usable, now)
+        return Outcome(grown.missing, changed, pace, still)
 
     def _demand(self, level: Filled, local: Sequence[LocalBlock], now: float) -> Demand:
         """Return what the network met lately; requests that found nothing are remembered until they are served."""
@@ -228,6 +236,13 @@ class Network:
         if raced or (half_way and rising) or now - self._grown_at < AFTER_GROWTH:
             return PACE_FILLING
         return PACE if any(not block.draining for block in blocks) else PACE_EMPTY
+
+    def _is_still(self, blocks: Iterable[Block], now: float) -> bool:
+        """Whether no host is known to wait, no block is on its way out, and the log will have nothing to say."""
+        going = any(block.draining or block.ending for block in blocks) or any(
+            lease.end - now < min(lease.term, STILL_LEASE) for lease in self._leases.values()
+        )
+        return not (going or self._unserved or (math.isfinite(self._full_since) and not self._full))
 
     def _blocks(self, local: Iterable[LocalBlock], now: float) -> list[Block]:
         """Return a network's blocks for the policy, with the freshest figures there are.

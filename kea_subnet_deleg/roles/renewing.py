@@ -89,4 +89,4 @@ def messages_of(due: Iterable[Due], most: int) -> Iterator[Sequence[Due]]:
 
 
 def _block(due: Due) -> SubnetBlock:
-    return SubnetBlock(due.prefix, hierarchical=True, usage=Usage(due.high_water, due.in_use, due.unusable))
+    return SubnetBlock.of(due.prefix, hierarchical=True, usage=Usage(due.high_water, due.in_use, due.unusable))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from kea_subnet_deleg.ledger import Granted
@@ -30,6 +30,11 @@ _BLOCK_SIZE: Final = 7
 _SUBOPTION_HEADER: Final = 3
 _AUTHENTICATION_ROOM: Final = {int(Option.AUTHENTICATION): bytes(31)}
 _NONCE_CAPABLE: Final = int(Option.FORCERENEW_NONCE_CAPABLE)
+# Looking up a member of an enum costs as much as comparing it.
+_OFFER: Final = MessageType.OFFER
+_NAK: Final = MessageType.NAK
+_UNSUPPORTED: Final = VssUse.UNSUPPORTED
+_USED: Final = VssUse.USED
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Times:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, see wire.Message
 class Content:
     """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on."""
 
@@ -95,7 +100,7 @@ class Replies:
 
     def _extra(self, message: Message, kind: MessageType, nonce: bytes | None) -> Mapping[int, bytes]:
         options = self._authenticator.options(message, nonce)
-        if kind is MessageType.OFFER and can_use_nonce(message):
+        if kind is _OFFER and can_use_nonce(message):
             options[_NONCE_CAPABLE] = bytes((HMAC_MD5,))  # RFC 6704 section 3.1.3
         return options
 
@@ -103,25 +108,26 @@ class Replies:
         """Return option 220: as few Subnet-Informations as hold the blocks, flag s in the last where there is more."""
         if not content.blocks:
             return None
+        blocks = [
+            SubnetBlock(network, prefix_length, deprecate, hierarchical)
+            for network, prefix_length, hierarchical, deprecate in content.blocks
+        ]
+        last = len(blocks) - 1
         information = [
             SubnetInformation(
-                tuple(
-                    SubnetBlock(block.prefix, block.deprecate, block.hierarchical)
-                    for block in content.blocks[start : start + BLOCKS_PER_SUBOPTION]
-                ),
-                client=content.listing,
+                tuple(blocks[start : start + BLOCKS_PER_SUBOPTION]),
+                content.listing,
+                content.more and start + BLOCKS_PER_SUBOPTION > last,
             )
-            for start in range(0, len(content.blocks), BLOCKS_PER_SUBOPTION)
+            for start in range(0, len(blocks), BLOCKS_PER_SUBOPTION)
         ]
-        if content.more:
-            information[-1] = replace(information[-1], server=True)
-        suggested = None if kind is MessageType.NAK or content.listing else self._times.suggested
+        suggested = None if kind is _NAK or content.listing else self._times.suggested
         return SubnetAllocation(information=tuple(information), suggested_lease_time=suggested)
 
 
 def _vss_use(message: Message) -> VssUse:
     """Return what the reply says of a VPN: whoever is answered is answered from the one it named (RFC 6607 section 7)."""
-    return VssUse.UNSUPPORTED if message.vss is None else VssUse.USED
+    return _UNSUPPORTED if message.vss is None else _USED
 
 
 def blocks_that_fit(message: Message) -> int:

@@ -217,7 +217,7 @@ class Station:
             return False
         most = self.blocks_per_message
         for start in range(0, len(prefixes), most):
-            blocks = [SubnetBlock(prefix, hierarchical=True) for prefix in prefixes[start : start + most]]
+            blocks = [SubnetBlock.of(prefix, hierarchical=True) for prefix in prefixes[start : start + most]]
             self.send([self.speaker.release(route.path, self.new_xid(), server, blocks)])
         now = self._clock()
         self._released = {prefix: when for prefix, when in self._released.items() if when >= now - MEMORY}

@@ -105,7 +105,7 @@ class Takeback:
             chaddr=order.hardware[1:],
             client_identifier=None if order.identity == order.hardware else order.identity,
             server_identifier=server,
-            blocks=[SubnetBlock(block.prefix, hierarchical=block.hierarchical) for block in order.blocks],
+            blocks=[SubnetBlock.of(block.prefix, hierarchical=block.hierarchical) for block in order.blocks],
             authentication=authentication,
             key=key,
             ciaddr=0 if order.relayed else order.address,

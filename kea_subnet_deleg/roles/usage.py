@@ -32,6 +32,9 @@ class Asks(Protocol):
     def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:
         """Have Kea do something and return what it answers; timeout in seconds."""
 
+    def moved(self) -> bool:
+        """Tell whether usage may be another than it was when Kea was asked for it last."""
+
 
 class Watched(NamedTuple):
     """A subnet that Kea serves, the network it is of, and its usage as the ledger has it; None where that is nothing."""
@@ -123,6 +126,11 @@ class Usage:
             return None
         empty = 0.0 if count.empty_since is None else self._read_at - count.empty_since
         return Figures(count.in_use, count.unusable, empty)
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is anything to be followed: a change that is not read yet, a rate that is not down to nothing."""
+        return any(self._rates.values()) or self._kea.moved()
 
     def rate(self, network: str) -> float:
         """Return how many addresses per second a network's hosts took lately, over those given back."""

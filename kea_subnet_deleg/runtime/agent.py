@@ -65,8 +65,8 @@ class Growing(Protocol):
 
     due: float
 
-    def turn(self) -> tuple[int, ...]:
-        """Measure, grow and shrink; return the prefix lengths for which nothing is free."""
+    def turn(self, *, news: bool) -> tuple[int, ...]:
+        """Measure, grow and shrink; return the prefix lengths for which nothing is free. `news`: the ledger may have changed."""
 
 
 class Answering(Protocol):
@@ -217,9 +217,10 @@ class Agent:
         growing = self._roles.growing
         if growing is None:
             return
-        news = bool(self._ledger.notified())
-        if self._look_again or self._obtained or news or growing.due <= self._clock():
-            self._missing = growing.turn()
+        news = bool(self._ledger.notified()) or self._look_again or self._obtained
+        if news or growing.due <= self._clock():
+            self._look_again = True  # until a turn has taken the news in
+            self._missing = growing.turn(news=news)
             self._look_again = False
             self._shortages.own = bool(self._missing)
             self._note_lack()

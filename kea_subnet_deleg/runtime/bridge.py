@@ -90,12 +90,16 @@ class Kea(Protocol):
         """
         ...
 
+    def moved(self) -> bool:
+        """Tell whether the answer to `usage` may be another one than it was last, at next to no cost."""
+        ...
+
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """Write one message to Kea's log, under an identifier that was registered."""
         ...
 
-    def debug_enabled(self) -> bool:
-        """Tell whether DEBUG messages are written: ask before composing one for a packet."""
+    def log_enabled(self, severity: Severity) -> bool:
+        """Tell whether messages of a severity are written: ask before composing one for a packet."""
         ...
 
     def count(self, counter: str, n: int = 1) -> None:
@@ -242,13 +246,17 @@ class EmbeddedKea:
             raise KeaRefused(text)
         raise KeaUnavailable(f"no answer within {timeout} s" if verdict == _TIMED_OUT else "the hook is being unloaded")
 
+    def moved(self) -> bool:
+        """See `Kea.moved`."""
+        return bool(self._lib.deleg_moved())
+
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """See `Kea.log`."""
         write_log(self._lib, severity, identifier, text)
 
-    def debug_enabled(self) -> bool:
-        """See `Kea.debug_enabled`."""
-        return bool(self._lib.deleg_debug_enabled())
+    def log_enabled(self, severity: Severity) -> bool:
+        """See `Kea.log_enabled`."""
+        return bool(self._lib.deleg_log_enabled(severity))
 
     def count(self, counter: str, n: int = 1) -> None:
         """See `Kea.count`."""

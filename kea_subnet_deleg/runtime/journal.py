@@ -12,9 +12,17 @@ class KeaJournal:
     def __init__(self, kea: Kea) -> None:
         self._kea = kea
 
+    def writes_debug(self) -> bool:
+        """Whether what `debug` is given is written."""
+        return self._kea.log_enabled(Severity.DEBUG)
+
+    def writes_info(self) -> bool:
+        """Whether what `info` is given is written."""
+        return self._kea.log_enabled(Severity.INFO)
+
     def debug(self, identifier: str, text: str) -> None:
         """Log for whoever looks closely."""
-        if self._kea.debug_enabled():
+        if self._kea.log_enabled(Severity.DEBUG):
             self._kea.log(Severity.DEBUG, identifier, text)
 
     def info(self, identifier: str, text: str) -> None:

@@ -19,20 +19,18 @@ class _Snapshot:
     def __init__(
         self,
         directory: Directory,
-        holdings: Mapping[tuple[int, bytes], Holding],
         everyone: Mapping[int, Holding],
-        lessees: Mapping[int, int],
         free: Mapping[int, Mapping[int, int]],
+        figures: bool = True,
     ) -> None:
         self.directory = directory
-        self.holdings = holdings
+        self.figures = figures
         self._everyone = everyone
-        self._lessees = lessees
         self._free = free
         self._views: dict[tuple[int, tuple[int, ...]], View] = {}
 
     def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
-        key = (space, tuple(pool.number for pool in pools))
+        key = (space, tuple([pool.number for pool in pools]))
         view = self._views.get(key)
         if view is None:
             free: dict[int, int] = defaultdict(int)
@@ -43,7 +41,6 @@ class _Snapshot:
                 self._everyone.get(space, _NOTHING),
                 dict(free),
                 sum(pool.size for pool in pools),
-                self._lessees.get(space, 0),
             )
         return view
 
@@ -64,7 +61,7 @@ class LedgerViews:
     ) -> None:
         self._wanted = wanted
         self._clock = clock
-        self._snapshot = _Snapshot(Directory(), {}, {}, {}, {})
+        self._snapshot = _Snapshot(Directory(), {}, {})
         self._as_of: float | None = None
 
     @property
@@ -81,30 +78,22 @@ class LedgerViews:
         """Return what was last read about a space and some of its pools."""
         return self._snapshot.view(space, pools)
 
-    def holding(self, space: int, identity: bytes) -> Holding:
-        """Return what was last read about a lessee."""
-        return self._snapshot.holdings.get((space, identity), _NOTHING)
+    @property
+    def figures(self) -> bool:
+        """Whether anybody decides by figures, so that those of who asks are to be read."""
+        return self._snapshot.figures
 
     def read(self, ledger: Ledger) -> None:
         """Read all anew: the figures only where a policy looks at them. Raises LedgerUnavailable, LedgerError."""
         began = self._clock()
         directory = ledger.directory()
         if not self._wanted(directory):
-            self._snapshot = _Snapshot(directory, {}, {}, {}, {})
+            self._snapshot = _Snapshot(directory, {}, {}, figures=False)
             self._as_of = began
             return
-        holdings: dict[tuple[int, bytes], Holding] = {}
-        held: dict[int, int] = defaultdict(int)
-        used: dict[int, int] = defaultdict(int)
-        lessees: dict[int, int] = defaultdict(int)
-        for space, identity, lessee_held, lessee_used in ledger.totals():
-            holdings[space, identity] = Holding(lessee_held, lessee_used)
-            held[space] += lessee_held
-            used[space] += lessee_used
-            lessees[space] += 1
+        everyone = {space: Holding(held, used) for space, held, used in ledger.totals()}
         free: dict[int, dict[int, int]] = defaultdict(dict)
         for _, pool, prefix_length, blocks in ledger.free_by_length():
             free[pool][prefix_length] = blocks
-        everyone = {space: Holding(held[space], used[space]) for space in held}
-        self._snapshot = _Snapshot(directory, holdings, everyone, lessees, free)
+        self._snapshot = _Snapshot(directory, everyone, free)
         self._as_of = began

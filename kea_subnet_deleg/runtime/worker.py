@@ -19,7 +19,7 @@ from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.wire import BOOTREPLY
 
-IDLE_WAIT: Final = 2.0
+IDLE_WAIT: Final = 5.0
 """Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
 
 

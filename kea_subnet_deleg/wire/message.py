@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -45,7 +45,9 @@ _OPERATIONS: Final = (BOOTREQUEST, BOOTREPLY)
 _OVERLOAD_FILE: Final = 0x01
 _OVERLOAD_SNAME: Final = 0x02
 # Plain integers: comparing and looking up enum members costs a call each.
+_LEASE_TIME: Final = int(Option.LEASE_TIME)
 _MESSAGE_TYPE: Final = int(Option.MESSAGE_TYPE)
+_SERVER_IDENTIFIER: Final = int(Option.SERVER_IDENTIFIER)
 _OVERLOAD: Final = int(Option.OVERLOAD)
 _MAX_MESSAGE_SIZE: Final = int(Option.MAX_MESSAGE_SIZE)
 _CLIENT_IDENTIFIER: Final = int(Option.CLIENT_IDENTIFIER)
@@ -54,6 +56,7 @@ _SUBNET_SELECTION: Final = int(Option.SUBNET_SELECTION)
 _FORCERENEW_NONCE_CAPABLE: Final = int(Option.FORCERENEW_NONCE_CAPABLE)
 _SUBNET_ALLOCATION: Final = int(Option.SUBNET_ALLOCATION)
 _VIRTUAL_SUBNET_SELECTION: Final = int(Option.VIRTUAL_SUBNET_SELECTION)
+_NOT_AMONG_OPTIONS: Final = frozenset((_OVERLOAD, _MESSAGE_TYPE, _SUBNET_ALLOCATION))
 
 
 class MessageType(enum.IntEnum):
@@ -80,16 +83,22 @@ class MessageType(enum.IntEnum):
 
 
 _NO_RELAY_INFORMATION: Final = RelayInformation()
+_NOTHING: Final[list[bytes]] = []
 _TYPES: Final = {bytes((member,)): member for member in MessageType}
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes one: making a frozen dataclass takes a call for each field, five times as long.
+@dataclass(slots=True, unsafe_hash=True)
 class Message:
     """A DHCPv4 message as received (RFC 2131 section 2).
 
     Addresses are host-order integers, 0 for none; `secs` is in seconds; `chaddr` has `hlen` octets. `sname` and `file`
     come without their padding, and empty where they held options (option 52). `options` has every option but 220 by
     number, long ones joined (RFC 3396); `subnet_allocation_parts` has the value of each option 220 as it came.
+
+    `client_identifier` tells who the client is: option 61 or, without it, hardware type and address (RFC 2131 section 4.2).
+    `relay`: what option 82 says. `vss`: the VPN that space is wanted in, by the relay's word, else by the client's option 221 (RFC 6607
+    section 7.3).
     """
 
     op: int
@@ -109,6 +118,9 @@ class Message:
     type: MessageType
     options: Mapping[int, bytes] = field(hash=False)
     subnet_allocation_parts: tuple[bytes, ...]
+    client_identifier: bytes
+    relay: RelayInformation
+    vss: Vss | None
 
     @classmethod
     def decode(cls, data: bytes) -> Message:
@@ -128,12 +140,19 @@ class Message:
         if data[236:OPTIONS_START] != MAGIC_COOKIE:
             raise MalformedMessage(f"offset 236: magic cookie {data[236:OPTIONS_START].hex()}, must be 63825363")
         instances, overload = _read_options(data)
-        parts = tuple(instances.pop(_SUBNET_ALLOCATION, ()))
+        parts = tuple(instances.pop(_SUBNET_ALLOCATION, _NOTHING))
         options = _join_options(instances)
+        relay = _NO_RELAY_INFORMATION
         if _RELAY_AGENT_INFORMATION in options:
-            RelayInformation.decode(options[_RELAY_AGENT_INFORMATION])
-        if op == BOOTREQUEST and hlen == 0 and _CLIENT_IDENTIFIER not in options:
-            raise MalformedMessage("neither a hardware address nor a client identifier (option 61)")
+            relay = RelayInformation.decode(options[_RELAY_AGENT_INFORMATION])
+        vss = relay.vss
+        if vss is None and _VIRTUAL_SUBNET_SELECTION in options:
+            vss = Vss.decode(options[_VIRTUAL_SUBNET_SELECTION])
+        identifier = options.get(_CLIENT_IDENTIFIER)
+        if identifier is None:
+            if op == BOOTREQUEST and hlen == 0:
+                raise MalformedMessage("neither a hardware address nor a client identifier (option 61)")
+            identifier = bytes((htype,)) + chaddr[:hlen]
         return cls(
             op,
             htype,
@@ -152,18 +171,15 @@ class Message:
             _message_type(options),
             MappingProxyType(options),
             parts,
+            identifier,
+            relay,
+            vss,
         )
-
-    @property
-    def client_identifier(self) -> bytes:
-        """What identifies the client: option 61 or, without it, hardware type and address (RFC 2131 section 4.2)."""
-        identifier = self.options.get(_CLIENT_IDENTIFIER)
-        return bytes((self.htype,)) + self.chaddr if identifier is None else identifier
 
     @property
     def server_identifier(self) -> int | None:
         """Option 54, the address of the server that speaks or is spoken to."""
-        return self._integer(Option.SERVER_IDENTIFIER)
+        return self._integer(_SERVER_IDENTIFIER)
 
     @property
     def requested_address(self) -> int | None:
@@ -173,7 +189,7 @@ class Message:
     @property
     def lease_time(self) -> int | None:
         """Option 51, in seconds; 0xffffffff is infinity."""
-        return self._integer(Option.LEASE_TIME)
+        return self._integer(_LEASE_TIME)
 
     @property
     def renewal_time(self) -> int | None:
@@ -196,12 +212,6 @@ class Message:
         return self.options.get(_RELAY_AGENT_INFORMATION)
 
     @property
-    def relay(self) -> RelayInformation:
-        """What option 82 says; read anew each time."""
-        value = self.options.get(_RELAY_AGENT_INFORMATION)
-        return _NO_RELAY_INFORMATION if value is None else RelayInformation.decode(value)
-
-    @property
     def link_address(self) -> int:
         """An address on the link that space is wanted for, 0 where the message names none.
 
@@ -216,18 +226,10 @@ class Message:
         return self.relay.server_identifier_override
 
     @property
-    def vss(self) -> Vss | None:
-        """The VPN that space is wanted in: the relay's word, else the client's option 221 (RFC 6607 section 7.3)."""
-        vss = self.relay.vss
-        if vss is None:
-            value = self.options.get(_VIRTUAL_SUBNET_SELECTION)
-            vss = None if value is None else Vss.decode(value)
-        return vss
-
-    @property
     def forcerenew_nonce_algorithms(self) -> tuple[int, ...]:
         """The algorithms by which the sender can authenticate a FORCERENEW: option 145 (RFC 6704 section 3.1.1)."""
-        return tuple(self.options.get(_FORCERENEW_NONCE_CAPABLE, b""))
+        value = self.options.get(_FORCERENEW_NONCE_CAPABLE)
+        return () if value is None else tuple(value)
 
     def _integer(self, code: int) -> int | None:
         value = self.options.get(code)
@@ -254,12 +256,11 @@ def _join_options(instances: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
     """Join the instances of each option (RFC 3396 section 7) and check the length of those that have one."""
     options: dict[int, bytes] = {}
     for code, values in instances.items():
-        value = values[0] if len(values) == 1 else b"".join(values)
+        options[code] = value = values[0] if len(values) == 1 else b"".join(values)
         if code in FIXED_LENGTHS and len(value) != FIXED_LENGTHS[code]:
             raise MalformedMessage(f"option {code} has {len(value)} octets, must have {FIXED_LENGTHS[code]}")
         if code == _CLIENT_IDENTIFIER and len(value) < 2:  # RFC 2132 section 9.14
             raise MalformedMessage(f"option 61 (client identifier) has {len(value)} octets, must have 2 or more")
-        options[code] = value
     return options
 
 
@@ -310,10 +311,24 @@ def encode_message(
         raise ValueError(f"DHCP header: {error}") from None
     names = sname.ljust(64, b"\0") + file.ljust(128, b"\0")
     body = _write_options(type, options or {}, subnet_allocation)
-    data = b"".join((header, names, MAGIC_COOKIE, body)).ljust(MINIMUM_SIZE, b"\0")
+    return pad((header, names, MAGIC_COOKIE, body))
+
+
+def pad(chunks: Iterable[bytes]) -> bytes:
+    """Return a message made of `chunks`, padded to 300 octets; raises ValueError where that fits no UDP datagram."""
+    data = b"".join(chunks).ljust(MINIMUM_SIZE, b"\0")
     if len(data) > MAXIMUM_SIZE:
         raise ValueError(f"the message takes {len(data)} octets, a UDP datagram at most {MAXIMUM_SIZE}")
     return data
+
+
+def given_option(code: int, value: bytes) -> bytes:
+    """Return option `code` as it goes out; raises ValueError for options 52, 53 and 220, and for a wrong length."""
+    if code in _NOT_AMONG_OPTIONS:
+        raise ValueError(f"option {code} can't be given among the options")
+    if code in FIXED_LENGTHS and len(value) != FIXED_LENGTHS[code]:
+        raise ValueError(f"option {code} must have {FIXED_LENGTHS[code]} octets, not {len(value)}")
+    return write_option(code, value)
 
 
 def _write_options(
@@ -322,14 +337,10 @@ def _write_options(
     chunks = [bytes((_MESSAGE_TYPE, 1, message_type))]
     relay = b""
     for code, value in options.items():
-        if code in (_OVERLOAD, _MESSAGE_TYPE, _SUBNET_ALLOCATION):
-            raise ValueError(f"option {code} can't be given among the options")
-        if code in FIXED_LENGTHS and len(value) != FIXED_LENGTHS[code]:
-            raise ValueError(f"option {code} must have {FIXED_LENGTHS[code]} octets, not {len(value)}")
         if code == _RELAY_AGENT_INFORMATION:
-            relay = write_option(code, value)
+            relay = given_option(code, value)
         else:
-            chunks.append(write_option(code, value))
+            chunks.append(given_option(code, value))
     if allocation is not None:
         chunks.append(write_instances(_SUBNET_ALLOCATION, allocation.encode_parts()))
     chunks += (relay, bytes((END,)))

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import enum
+import struct
 from collections.abc import Mapping
 from typing import Final
 
 from kea_subnet_deleg.wire.message import (
     BOOTREPLY,
     BROADCAST_FLAG,
+    MAGIC_COOKIE,
     MINIMUM_SIZE,
     OPTIONS_START,
     Message,
     MessageType,
-    encode_message,
+    given_option,
+    pad,
 )
-from kea_subnet_deleg.wire.options import Option
+from kea_subnet_deleg.wire.options import END, Option, write_instances, write_option
 from kea_subnet_deleg.wire.relay import Suboption, without_suboptions
 from kea_subnet_deleg.wire.subnet_allocation import SubnetAllocation
 
@@ -32,7 +35,14 @@ _ECHOED: Final = (
     int(Option.RELAY_AGENT_INFORMATION),
 )
 _IP_AND_UDP_HEADERS: Final = 28
-_TIMES: Final = (int(Option.LEASE_TIME), int(Option.RENEWAL_TIME), int(Option.REBINDING_TIME))
+_HEADER: Final = struct.Struct("!BBBBIHHIIII16s192x4sBBB")  # sname and file stay empty
+_FOUR_OCTETS: Final = struct.Struct("!BBI")
+_END: Final = bytes((END,))
+_MESSAGE_TYPE: Final = int(Option.MESSAGE_TYPE)
+_SUBNET_ALLOCATION: Final = int(Option.SUBNET_ALLOCATION)
+_LEASE_TIME: Final = int(Option.LEASE_TIME)
+_RENEWAL_TIME: Final = int(Option.RENEWAL_TIME)
+_REBINDING_TIME: Final = int(Option.REBINDING_TIME)
 _SERVER_IDENTIFIER: Final = int(Option.SERVER_IDENTIFIER)
 _RELAY_AGENT_INFORMATION: Final = int(Option.RELAY_AGENT_INFORMATION)
 _VIRTUAL_SUBNET_SELECTION: Final = int(Option.VIRTUAL_SUBNET_SELECTION)
@@ -49,7 +59,10 @@ class VssUse(enum.Enum):
     """VPNs are looked at, but not this one, or not for this client: none of these goes back."""
 
 
-_UNSUPPORTED: Final = VssUse.UNSUPPORTED  # looking up a member of an enum costs as much as comparing it
+# Looking up a member of an enum costs as much as comparing it.
+_UNSUPPORTED: Final = VssUse.UNSUPPORTED
+_NAK: Final = MessageType.NAK
+_ACK: Final = MessageType.ACK
 
 
 def reply(
@@ -73,34 +86,54 @@ def reply(
 
     Raises ValueError where a value does not fit its option, and for an extra option that is set here or echoed.
     """
-    options = {_SERVER_IDENTIFIER: _four_octets("server identifier", server_identifier)}
-    flags = request.flags
-    if type is MessageType.NAK:
-        if request.giaddr:
-            flags |= BROADCAST_FLAG  # so that the relay broadcasts it, RFC 2131 section 4.3.2
-    else:
-        for code, seconds in zip(_TIMES, (lease_time, t1, t2), strict=True):
-            if seconds is not None:
-                options[code] = _four_octets(f"option {code}", seconds)
-    for code in _ECHOED:
-        value = request.options.get(code)
-        if value is not None:
-            options[code] = value
+    # All options as they go out, in their order. This is the hot path: what is of one length is packed at once.
+    try:
+        options = {_SERVER_IDENTIFIER: _FOUR_OCTETS.pack(_SERVER_IDENTIFIER, 4, server_identifier)}
+        if type is not _NAK:
+            for code, seconds in ((_LEASE_TIME, lease_time), (_RENEWAL_TIME, t1), (_REBINDING_TIME, t2)):
+                if seconds is not None:
+                    options[code] = _FOUR_OCTETS.pack(code, 4, seconds)
+    except struct.error:
+        numbers = (server_identifier, lease_time, t1, t2)
+        raise ValueError(f"server identifier and times {numbers}: each must be 0 to 4294967295") from None
+    asked = request.options
+    echoed = {code: asked[code] for code in _ECHOED if code in asked}
     if vss is not _UNSUPPORTED:
-        _answer_vss(request, vss, options)
+        _answer_vss(request, vss, echoed)
+    for code, value in echoed.items():
+        options[code] = write_option(code, value)
     if extra_options:
         _add_options(options, extra_options)
-    return encode_message(
-        op=BOOTREPLY,
-        type=type,
-        xid=request.xid,
-        htype=request.htype,
-        chaddr=request.chaddr,
-        flags=flags,
-        ciaddr=request.ciaddr if type is MessageType.ACK else 0,
-        giaddr=request.giaddr,
-        options=options,
-        subnet_allocation=allocation,
+    relay = options.pop(_RELAY_AGENT_INFORMATION, b"")  # after everything else, RFC 3046 section 2.2
+    chunks = [_header(request, type), *options.values()]
+    if allocation is not None:
+        chunks.append(write_instances(_SUBNET_ALLOCATION, allocation.encode_parts()))
+    chunks += (relay, _END)
+    return pad(chunks)
+
+
+def _header(request: Message, kind: MessageType) -> bytes:
+    """Return a reply's header and option 53."""
+    flags = request.flags
+    if kind is _NAK and request.giaddr:
+        flags |= BROADCAST_FLAG  # so that the relay broadcasts it, RFC 2131 section 4.3.2
+    return _HEADER.pack(
+        BOOTREPLY,
+        request.htype,
+        len(request.chaddr),
+        0,
+        request.xid,
+        0,
+        flags,
+        request.ciaddr if kind is _ACK else 0,
+        0,
+        0,
+        request.giaddr,
+        request.chaddr,
+        MAGIC_COOKIE,
+        _MESSAGE_TYPE,
+        1,
+        kind,
     )
 
 
@@ -124,7 +157,7 @@ def _add_options(options: dict[int, bytes], extra: Mapping[int, bytes]) -> None:
     for code, value in extra.items():
         if code in options:
             raise ValueError(f"option {code} is set by the reply itself and can't be given as an extra option")
-        options[code] = value
+        options[code] = given_option(code, value)
 
 
 def allocation_room(
@@ -176,9 +209,3 @@ def destination(request: Message, source: int, source_port: int) -> tuple[int, i
 def _size(value: bytes) -> int:
     """Return the octets that an option with `value` takes, in as many instances as needed (RFC 3396)."""
     return len(value) + 2 * max(1, -(-len(value) // 255))
-
-
-def _four_octets(what: str, value: int) -> bytes:
-    if not 0 <= value <= 0xFFFFFFFF:
-        raise ValueError(f"{what} {value}: must be 0 to 4294967295")
-    return value.to_bytes(4, "big")

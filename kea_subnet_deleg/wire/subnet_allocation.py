@@ -9,6 +9,7 @@ Sending is strict throughout: a value that the option can't carry raises ValueEr
 from __future__ import annotations
 
 import enum
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Suboption(enum.IntEnum):
     SUGGESTED_LEASE_TIME = 4
 
 
+_SUBNET_INFORMATION: Final = int(Suboption.SUBNET_INFORMATION)  # looking up a member of an enum is slow
+
 # Mind that h is the first bit of a request's flags but the second of a block's.
 REQUEST_HIERARCHICAL: Final = 0x01
 REQUEST_INFORMATION: Final = 0x02
@@ -38,18 +41,22 @@ BLOCK_HIERARCHICAL: Final = 0x02
 
 LONGEST_PREFIX: Final = 30
 """Longest prefix length that can be asked for (RFC 6656 section 4.1) and so that can be delegated."""
-BLOCK_HEADER: Final = 7
+_BLOCK: Final = struct.Struct("!IBBB")
+BLOCK_HEADER: Final = _BLOCK.size
 """Octets of a block before its statistics: network, prefix, flags, statlen."""
 NOT_REPORTED: Final = 0xFFFF
 LARGEST_COUNT: Final = 0xFFFE
 """Largest number of addresses a statistics field can say; a /16 or larger may hold more."""
 
 
+# The values below are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
+
+
 class MalformedOption(ValueError):
     """Option 220 can't be read; the text says at which offset of its value, what, and the value found."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SubnetRequest:
     """Subnet-Request: a subnet is wanted, or a list of what the client holds (RFC 6656 section 3.1).
 
@@ -62,7 +69,7 @@ class SubnetRequest:
     information: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Usage:
     """A client's report on one subnet, in addresses (RFC 6656 section 3.2.1.1); None is "not reported".
 
@@ -74,17 +81,33 @@ class Usage:
     unusable: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SubnetBlock:
-    """Subnet Prefix Information block: one subnet (RFC 6656 section 3.2.1). `usage` is None where statlen is 0."""
+    """Subnet Prefix Information block: one subnet (RFC 6656 section 3.2.1). `usage` is None where statlen is 0.
 
-    network: IPv4Network
+    `address` is that of the network, a host-order integer without host bits.
+    """
+
+    address: int
+    prefix_length: int
     deprecate: bool = False
     hierarchical: bool = False
     usage: Usage | None = None
 
+    @classmethod
+    def of(
+        cls, network: IPv4Network, deprecate: bool = False, hierarchical: bool = False, usage: Usage | None = None
+    ) -> SubnetBlock:
+        """Return the block that is `network`."""
+        return cls(int(network.network_address), network.prefixlen, deprecate, hierarchical, usage)
 
-@dataclass(frozen=True, slots=True)
+    @property
+    def network(self) -> IPv4Network:
+        """The subnet as a prefix; made anew each time, which takes longer than reading the block did."""
+        return IPv4Network((self.address, self.prefix_length))
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class SubnetInformation:
     """Subnet-Information: one or more subnets under one pair of flags (RFC 6656 section 3.2).
 
@@ -96,7 +119,7 @@ class SubnetInformation:
     server: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SubnetAllocation:
     """All that the instances of option 220 in one message say (RFC 6656 section 3), each kind in wire order.
 
@@ -299,8 +322,7 @@ def _read_block(option: bytes, offset: int, stop: int) -> tuple[SubnetBlock, int
         raise MalformedOption(
             f"offset {offset}: {stop - offset} octets left in Subnet-Information, a block takes {BLOCK_HEADER}"
         )
-    address = int.from_bytes(option[offset : offset + 4], "big")
-    prefix_length = option[offset + 4]
+    address, prefix_length, flags, length = _BLOCK.unpack_from(option, offset)
     if not 1 <= prefix_length <= LONGEST_PREFIX:
         raise MalformedOption(
             f"offset {offset + 4}: block prefix length {prefix_length}, must be 1 to {LONGEST_PREFIX}"
@@ -308,16 +330,15 @@ def _read_block(option: bytes, offset: int, stop: int) -> tuple[SubnetBlock, int
     if address & (0xFFFFFFFF >> prefix_length):
         network = ".".join(map(str, option[offset : offset + 4]))
         raise MalformedOption(f"offset {offset}: network {network}/{prefix_length} has host bits set")
-    flags = option[offset + 5]
-    end = statistics + option[offset + 6]
+    end = statistics + length
     if end > stop:
         raise MalformedOption(
             f"offset {offset + 6}: block announces {end - statistics} octets of statistics, "
             f"but only {stop - statistics} are left"
         )
     usage = _read_usage(option[statistics:end]) if end > statistics else None
-    network_value = IPv4Network((address, prefix_length))
-    return SubnetBlock(network_value, flags & BLOCK_DEPRECATE != 0, flags & BLOCK_HIERARCHICAL != 0, usage), end
+    block = SubnetBlock(address, prefix_length, flags & BLOCK_DEPRECATE != 0, flags & BLOCK_HIERARCHICAL != 0, usage)
+    return block, end
 
 
 def _read_usage(statistics: bytes) -> Usage:
@@ -348,16 +369,15 @@ def _write_information(information: SubnetInformation) -> bytes:
             f"Subnet-Information of {len(information.blocks)} blocks takes {len(value)} octets, at most 255 fit: "
             "spread the blocks over several"
         )
-    return bytes((Suboption.SUBNET_INFORMATION, len(value))) + value
+    return bytes((_SUBNET_INFORMATION, len(value))) + value
 
 
 def _write_block(block: SubnetBlock) -> bytes:
-    if not 1 <= block.network.prefixlen <= LONGEST_PREFIX:
+    if not 1 <= block.prefix_length <= LONGEST_PREFIX:
         raise ValueError(f"block {block.network}: prefix length must be 1 to {LONGEST_PREFIX}")
     flags = BLOCK_DEPRECATE * block.deprecate | BLOCK_HIERARCHICAL * block.hierarchical
     statistics = b"" if block.usage is None else _write_usage(block.usage)
-    head = int(block.network.network_address).to_bytes(4, "big")
-    return head + bytes((block.network.prefixlen, flags, len(statistics))) + statistics
+    return _BLOCK.pack(block.address, block.prefix_length, flags, len(statistics)) + statistics
 
 
 def _write_usage(usage: Usage) -> bytes:

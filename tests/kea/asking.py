@@ -64,6 +64,10 @@ class Asking:
     def usage(self, *ids: int, exact: bool = False) -> dict[str, Any]:
         return self.ask(op="usage", ids=list(ids), exact=exact)
 
+    def moved(self) -> bool:
+        """What `Kea.moved` returns."""
+        return bool(self.call({"moved": True})["answer"])
+
     def configured(self, text: str | None) -> None:
         """What `configured` is to answer from now on; None: it fails."""
         path = self.directory / "configured.json"
@@ -152,7 +156,10 @@ class _Driver:
             message = json.loads(_read(channel))
             answer: dict[str, Any]
             try:
-                answer = {"answer": self._kea.ask(message["ask"], message.get("timeout", 5.0))}
+                if "moved" in message:
+                    answer = {"answer": self._kea.moved()}
+                else:
+                    answer = {"answer": self._kea.ask(message["ask"], message.get("timeout", 5.0))}
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             channel.sendall(json.dumps(answer).encode())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.codec import Allocation, Request, Type
 from tests.client.endpoint import Endpoint
 from tests.kea.conftest import MakeSite
 from tests.kea.crowd import at_once, overlaps, unrecorded
@@ -22,6 +23,11 @@ WAYS: dict[str, dict[str, Any]] = {
     f"{name}, {sockets} sockets": {"multi-threading": threading, "interfaces-config": {"dhcp-socket-type": sockets}}
     for name, threading in (("one thread", SINGLE_THREADED), ("threads", THREADED))
     for sockets in ("udp", "raw")
+} | {
+    "one thread that serves, one that reads": {
+        "multi-threading": SINGLE_THREADED,
+        "dhcp-queue-control": {"enable-queue": True, "queue-type": "kea-ring4", "capacity": 256},
+    }
 }
 
 
@@ -44,6 +50,17 @@ def from_beginning_to_end(site: Site, endpoint: Endpoint) -> None:
 
 def test_another_server_asks(site: Site) -> None:
     from_beginning_to_end(site, site.endpoint)
+
+
+def test_a_server_that_is_told_to_be_silent_is(site: Site) -> None:
+    client = site.client()
+    query = client.build(Type.DISCOVER, Allocation((Request(28),)))
+    site.command("dhcp-disable")
+    try:
+        client.unanswered(query, 1.0)
+    finally:
+        site.command("dhcp-enable")
+    assert client.discover(28)
 
 
 # A host's broadcasts reach Kea by raw sockets alone.

@@ -210,10 +210,10 @@ class Model:
         mine = self.of(client, *OUT)
         if not asks.blocks or not all(
             block in mine and self.held[block].hierarchical == hierarchical and (self.held[block].push or not more)
-            for block, hierarchical, more in asks.blocks
+            for block, hierarchical, more in ((asked.prefix, asked.hierarchical, asked.more) for asked in asks.blocks)
         ):
             return Outcome(Result.REFUSED)
-        kept = list(dict.fromkeys(block for block, _, _ in asks.blocks))
+        kept = list(dict.fromkeys(asked.prefix for asked in asks.blocks))
         lease_time = min(self.origin(b).within(self.held[b].lease_time) for b in kept)
         if lease_time < 1:
             return Outcome(Result.REFUSED)

@@ -21,6 +21,7 @@ from kea_subnet_deleg.ledger import (
     Renewal,
     Result,
     Size,
+    Wanted,
 )
 
 SERVER = 0x0A000001
@@ -84,7 +85,7 @@ class Client:
         )
 
     def accept(self, xid: int, *blocks: str, server: int = SERVER, more: bool = False) -> Accept:
-        wanted = tuple((IPv4Network(block), True, more) for block in blocks)
+        wanted = tuple(Wanted.of(IPv4Network(block), True, more) for block in blocks)
         return Accept(self.space, self.identity, xid, server, self.contact, wanted)
 
     def renew(

@@ -35,6 +35,7 @@ from kea_subnet_deleg.ledger import (
     Renewal,
     Result,
     Size,
+    Wanted,
 )
 from tests.conftest import Database
 from tests.ledger.model import HELD, OUT, Held, Model
@@ -171,7 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
         operation = Offer(space, client, xid, server, contact, lease_time, None, HOLD, pools, None, None, sizes)
         expected = model.offer(operation)
         self.batch.append((operation, expected))
-        blocks = tuple((granted.prefix, granted.hierarchical, False) for granted in expected.blocks)
+        blocks = tuple(Wanted.of(granted.prefix, granted.hierarchical, False) for granted in expected.blocks)
         request = Accept(space, client, xid, server, contact, blocks)
         self.send(at, request, model.accept(request), data)
 
@@ -191,7 +192,9 @@ class LedgerMachine(RuleBasedStateMachine):
             block = data.draw(st.sampled_from(self.anything(space)))
             hierarchical = data.draw(st.booleans())
             named.append(data.draw(st.sampled_from(((block, hierarchical, False), (_half(block), True, False)))))
-        operation = Accept(space, client, xid, SERVERS[at], data.draw(contacts), tuple(named))
+        operation = Accept(
+            space, client, xid, SERVERS[at], data.draw(contacts), tuple(Wanted.of(*block) for block in named)
+        )
         self.send(at, operation, model.accept(operation), data)
 
     @precondition(lambda self: self.spaces_with(*HELD, "quarantined"))

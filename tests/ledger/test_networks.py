@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, Measured, Networks, ReservedBlock, Result, Size, Upstreams
+from kea_subnet_deleg.ledger import Ledger, Measured, Networks, ReservedBlock, Result, Size, Upstreams, Wanted
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes
 from tests.ledger.test_concurrency import assert_disjoint, together
@@ -236,7 +236,7 @@ def reserve(ledger: Ledger, client: Client, xid: int, length: int) -> str:
     """Take a router through DISCOVER and REQUEST without flag h."""
     offer = replace(client.offer(xid), sizes=(Size(0, length, length, False, "test"),))
     (block,) = prefixes(one(ledger, offer))
-    accept = replace(client.accept(xid), blocks=((network(block), False, False),))
+    accept = replace(client.accept(xid), blocks=(Wanted.of(network(block), False, False),))
     assert one(ledger, accept).result is Result.ACKNOWLEDGED
     return block
 
@@ -271,7 +271,7 @@ def test_the_use_of_what_relays_reserve_is_measured_here(database: Database) -> 
     (due,) = upstreams.due(10)
     assert (due.high_water, due.in_use, due.unusable) == (9, 7, 1)
     assert ledger.totals() == [(0, 64, 7)]
-    assert ledger.holdings([(0, CLIENT.identity)]) == {(0, CLIENT.identity): (64, 7)}
+    assert ledger.holdings([(0, CLIENT.identity)]) == [(64, 7)]
     assert database.violations() == []
 
 
@@ -292,6 +292,6 @@ def test_our_own_use_is_nobodys_share(database: Database) -> None:
     Networks(ledger).measured([Measured(network("10.64.0.64/26"), 60, 60, 0)])
     do(ledger, CLIENT.renew(block, usage=(9, 8, 0)))
     assert ledger.totals() == [(0, 64, 8)]
-    assert ledger.holdings([(0, CLIENT.identity)]) == {(0, CLIENT.identity): (64, 8)}
+    assert ledger.holdings([(0, CLIENT.identity)]) == [(64, 8)]
     assert database.sql("select lessee, used, share from report.lessees") == [("02:00:00:00:00:01", 8, 1)]
     assert ledger.takeback_least_used(0, (2,), 1000, 100, 0) == 1

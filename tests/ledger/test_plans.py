@@ -224,6 +224,14 @@ def test_the_figures_of_an_origin_are_its_own(plans: Plans, database: Database) 
         assert 0 < buffers(found) < 1500, query
 
 
+def test_what_those_who_ask_hold(plans: Plans) -> None:
+    asked = {"spaces": [0] * 64, "identities": [n.to_bytes(7, "big") for n in range(64)]}
+    for _ in range(7):
+        found = plans("holdings", **asked)
+        assert found
+        assert whole_reads(found) == []
+
+
 def test_a_whole_read_would_be_seen(plans: Plans) -> None:
     assert len(whole_reads(plans("totals"))) == 1
 

@@ -90,6 +90,7 @@ SERVING: tuple[LiteralString, ...] = (
     "select * from deleg.sweep(1, 1)",
     "select deleg.server_seen('10.0.0.1', 'x', 'x')",
     "select * from deleg.totals()",
+    r"select * from deleg.holdings('{0}', '{\\x01}')",
     "select * from deleg.free_by_length()",
     "select deleg.directory()",
     "select deleg.takeback_least_used(0, '{1}', 1, 1, 1::bigint)",

@@ -29,6 +29,7 @@ from kea_subnet_deleg.ledger import (
     Result,
     Size,
     Upstreams,
+    Wanted,
 )
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes
@@ -597,7 +598,7 @@ def test_who_listens_is_told(database: Database) -> None:
     assert listener.notified() == {NETWORKS}  # of what was before, nobody knows
     assert listener.notified() == set()
     reserving = replace(CLIENT.offer(5, 28), sizes=(Size(0, 28, 28, False, "test"),))
-    relay = replace(CLIENT.accept(5), blocks=((IPv4Network("172.16.0.64/28"), False, False),))
+    relay = replace(CLIENT.accept(5), blocks=(Wanted.of(IPv4Network("172.16.0.64/28"), False, False),))
     changes: list[tuple[str, Callable[[], object], bool]] = [
         ("obtained", lambda: obtain(ledger, lease_time=10000), True),
         ("offered", lambda: one(ledger, CLIENT.offer(1, 28, 28, named="172.16.0.192/28")), False),

@@ -81,8 +81,8 @@ class FakeKea:
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         self.lines.append((severity, identifier, text))
 
-    def debug_enabled(self) -> bool:
-        return self.debug
+    def log_enabled(self, severity: Severity) -> bool:
+        return self.debug or severity is not Severity.DEBUG
 
     def count(self, counter: str, n: int = 1) -> None:
         self.counters[counter] += n
@@ -102,6 +102,9 @@ class FakeKea:
                 return {"subnets": {}, "unserved": {}}
             case _:
                 return {"added": [], "opened": [], "closed": [], "withdrawn": [], "failed": {}, "unknown-networks": []}
+
+    def moved(self) -> bool:
+        return True
 
     def logged(self, identifier: str) -> list[str]:
         return [text for _, name, text in self.lines if name == identifier]

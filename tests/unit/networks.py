@@ -60,6 +60,14 @@ class Kea:
     missed: int = 0
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     fail_on: str = ""
+    told: Any = None
+
+    def moved(self) -> bool:
+        return bool(self._figures() != self.told)
+
+    def _figures(self) -> object:
+        subnets = {key: (one.assigned, one.declined, one.peak, one.failures) for key, one in self.subnets.items()}
+        return subnets, +self.unserved
 
     def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:  # noqa: ARG002  # as Kea has it
         self.asked.append(request)
@@ -112,6 +120,7 @@ class Kea:
             }
             subnet.peak, subnet.failures = subnet.assigned, 0
         unserved, self.unserved = self.unserved, Counter()
+        self.told = self._figures()
         return {"subnets": answer, "unserved": dict(unserved)}
 
     def of(self, network: str) -> list[Subnet]:
@@ -260,6 +269,11 @@ class Store:
             assert self.held[prefix].draining
             self.held[prefix].state, self.held[prefix].since = "quarantined", self.clock()
 
+    def notified(self) -> object:
+        """Return a value that is another one when PostgreSQL would have told of a change (NOTIFY)."""
+        held = [(prefix, one.state, one.draining, one.closing, one.ends) for prefix, one in sorted(self.held.items())]
+        return held, list(self.reserved)
+
     def sweep(self) -> None:
         """Free what has been in quarantine for long enough."""
         for prefix, held in list(self.held.items()):
@@ -310,6 +324,7 @@ class Site:
         self.terms = terms or (NetworkTerms("hosts"),)
         self.reserved = reserved or ReservedTerms()
         self.missing: tuple[int, ...] = ()
+        self._notified: object = None  # also after a turn that failed
         self.addressing = self.server(self.kea)
 
     def server(self, kea: Kea) -> Addressing:
@@ -319,7 +334,11 @@ class Site:
         )
 
     def turn(self) -> tuple[int, ...]:
-        self.missing = self.addressing.turn()
+        """Have the role's turn, as the agent does: it says whether the ledger has told of a change since the last."""
+        notified = self.store.notified()
+        news, self._notified = notified != self._notified, None
+        self.missing = self.addressing.turn(news=news)
+        self._notified = notified
         return self.missing
 
     def run(self, seconds: float, each: Callable[[], None] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kea_subnet_deleg.ledger.networks import Measured, ReservedBlock
+from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, ReservedBlock, Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.addressing import ReservedTerms
 from kea_subnet_deleg.runtime.messages import MESSAGES
@@ -356,6 +356,85 @@ class TestGoing:
         assert len(site.kea.requests("serve")) == told + 1
         (subnet,) = site.kea.subnets.values()
         assert 98 <= subnet.told["remaining"] <= 100
+
+
+class TestStillness:
+    """Where neither hosts nor the ledger change anything, a turn costs next to nothing."""
+
+    @pytest.fixture
+    def still(self, site: Site) -> Site:
+        """A network with one block and one host, long after that came."""
+        site.kea.arrive(1)
+        site.run(1.0)
+        site.kea.arrive(1)
+        site.settle()
+        site.kea.asked.clear()
+        site.store.calls.clear()
+        return site
+
+    def test_the_ledger_is_read_when_it_tells_of_a_change_and_now_and_then(self, still: Site) -> None:
+        still.run(25.0)
+        assert still.store.calls.count("served") <= 1
+        still.run(65.0)
+        assert 2 <= still.store.calls.count("served") <= 4
+
+    def test_what_the_ledger_tells_of_is_seen_at_once(self, still: Site) -> None:
+        still.store.held[block(1)].closing = True
+        still.turn()
+        assert still.store.held[block(1)].draining
+
+    def test_kea_is_asked_every_five_seconds(self, still: Site) -> None:
+        still.run(30.0)
+        assert 4 <= len(still.kea.requests("usage")) <= 7
+
+    def test_hosts_are_seen_at_the_next_turn(self, still: Site) -> None:
+        still.turn()
+        still.kea.arrive(HOSTS + 20)
+        still.now = still.addressing.due
+        still.turn()
+        assert len(still.open()) == 2
+
+    def test_a_network_without_a_block_waits_for_its_first_host(self, site: Site) -> None:
+        site.run(2.0)
+        site.store.calls.clear()
+        site.kea.asked.clear()
+        site.run(10.0)
+        assert site.store.calls == []
+        assert len(site.kea.requests("usage")) <= 3
+        site.kea.arrive(1)
+        site.now = site.addressing.due
+        site.turn()
+        assert len(site.open()) == 1
+
+    def test_leases_end_although_nobody_tells(self) -> None:
+        site = Site(NetworkTerms("hosts", hold_time=5))
+        site.store.add(2, ends=site.now + 300)
+        site.kea.arrive(1)
+        site.run(1.0)
+        site.kea.arrive(1)
+        site.run(285.0)
+        assert len(site.logged("NETWORK_ENDING")) == 1
+
+    def test_what_was_read_gets_older(self) -> None:
+        served = Served(
+            [
+                LocalBlock(block(1), "hosts", "local", False, False, 10.0, 100, 1, 2, 0),
+                LocalBlock(block(2), "hosts", "local", True, False, 20.0, None, 1, 2, 0),
+            ],
+            [ReservedBlock(block(3), 1, 50, SERVER, ended=False)],
+        )
+        later = served.later(2.6)
+        assert [(one.age, one.remaining) for one in later.local] == [(12.6, 97), (22.6, None)]
+        assert [one.remaining for one in later.reserved] == [47]
+
+    def test_a_turn_that_failed_reads_the_ledger_again(self, still: Site) -> None:
+        still.store.held[block(1)].closing = True
+        still.store.fail_on = "drain"
+        with pytest.raises(Down):
+            still.turn()
+        still.store.fail_on = ""
+        still.turn()
+        assert still.store.held[block(1)].draining
 
 
 class TestReserved:

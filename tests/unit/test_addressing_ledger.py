@@ -10,6 +10,7 @@ from itertools import count
 
 import pytest
 
+from kea_subnet_deleg.ledger import Wanted
 from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.policy.growth import NetworkTerms
 from kea_subnet_deleg.roles.addressing import Addressing, ReservedTerms
@@ -144,7 +145,7 @@ def test_a_reserved_subnet_is_served_and_withdrawn(server: Server) -> None:
     sizes = tuple(size._replace(hierarchical=False) for size in offer.sizes)
     do(ledger, replace(offer, sizes=sizes))
     prefix = "10.64.0.0/26"
-    do(ledger, replace(client.accept(1), blocks=((IPv4Network(prefix), False, False),)))
+    do(ledger, replace(client.accept(1), blocks=(Wanted.of(IPv4Network(prefix), False, False),)))
     server.turn()
     (subnet,) = server.kea.subnets.values()
     assert subnet.told["subnet"] == prefix

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, LedgerUnavailable
+from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.runtime.agent import LACK_PATIENCE, UPSTREAM_PATIENCE, Agent, Roles
@@ -73,9 +73,11 @@ class Growing:
     missing: tuple[int, ...] = ()
     failures: list[Exception] = field(default_factory=list)
     turns: int = 0
+    news: list[bool] = field(default_factory=list)
 
-    def turn(self) -> tuple[int, ...]:
+    def turn(self, *, news: bool) -> tuple[int, ...]:
         self.turns += 1
+        self.news.append(news)
         self.due = time.monotonic() + 60
         if self.failures:
             raise self.failures.pop()
@@ -242,6 +244,19 @@ def test_news_in_the_ledger_wakes_it(scene: Scene, database: Database) -> None:
         with psycopg.connect(database.dsn(), autocommit=True) as connection:
             connection.execute("select pg_notify('kea_subnet_deleg', 'networks')")
         until(lambda: scene.growing.turns > before, 3.0)
+
+
+def test_the_addressing_role_is_told_whether_there_is_news(scene: Scene, database: Database) -> None:
+    scene.growing.failures = [LedgerError("what it was told is lost with this turn")]
+    with scene.running():
+        until(lambda: scene.growing.turns >= 2)
+        scene.growing.due = 0.0
+        scene.agent.wake()
+        until(lambda: scene.growing.turns >= 3)
+        with psycopg.connect(database.dsn(), autocommit=True) as connection:
+            connection.execute("select pg_notify('kea_subnet_deleg', 'networks')")
+        until(lambda: scene.growing.turns >= 4, 3.0)
+    assert scene.growing.news[:4] == [True, True, False, True]
 
 
 @pytest.mark.parametrize(

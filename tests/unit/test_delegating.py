@@ -460,6 +460,9 @@ def test_no_message_no_transaction() -> None:
         def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
             raise AssertionError(f"there is nothing to apply: {operations}")
 
+        def holdings(self, asked: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
+            raise AssertionError(f"nobody asks for anything: {asked}")
+
     role = Delegating(terms(), surroundings(Untouchable(), LedgerViews(), FakeKea(), {}))
     assert role.handle([]) == []
     assert role.handle([inbound(b"nonsense")]) == []

@@ -81,7 +81,8 @@ def test_the_space_of_a_request(identity: bytes, vss: str | None, relay: str, sp
     ],
 )
 def test_the_pool_of_a_block(space: int, block: str, pool: PoolTerms | None) -> None:
-    assert DIRECTORY.pool_of(space, IPv4Network(block)) == pool
+    network = IPv4Network(block)
+    assert DIRECTORY.pool_of(space, int(network.network_address), network.prefixlen) == pool
 
 
 def test_the_size_of_a_pool() -> None:

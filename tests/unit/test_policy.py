@@ -35,7 +35,7 @@ def test_free_counts_addresses_of_all_lengths() -> None:
 
 
 def test_nothing_is_known_of_a_space_before_the_first_reading() -> None:
-    assert (View().size, View().free, View().lessees) == (0, 0, 0)
+    assert (View().size, View().free) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_best_fit_gives_what_is_asked_within_the_limits(asked: int, expected: Gr
 
 
 def test_best_fit_renews_whatever_is_used_and_pushes_nobody() -> None:
-    scarce = View(Holding(4096, 4096), {}, 4096, 5)
+    scarce = View(Holding(4096, 4096), {}, 4096)
     unused = Reported(24, 0, 0, 0)
     assert BestFit().renew(unused, LESSEE, scarce, LIMITS) == RenewalVerdict(Verdict.FULL, "renewed")
     assert not BestFit().push(Lessee(b"\2"), 256, View(Holding(), {8: 1}, 2**24), LIMITS)

@@ -27,8 +27,8 @@ LIMITS = Limits(default=24, largest=16, smallest=30)
 POLICY = Proportional()
 
 
-def space(size: int, free: dict[int, int], held: int, used: int, lessees: int = 2) -> View:
-    return View(Holding(held, used), free, size, lessees)
+def space(size: int, free: dict[int, int], held: int, used: int) -> View:
+    return View(Holding(held, used), free, size)
 
 
 def lessee(held: int = 0, used: int = 0) -> Lessee:
@@ -168,21 +168,21 @@ class TestWorkedExample:
     SIZE = 256 + 512 + 128
 
     def test_table_2_the_newcomer_gets_its_25_bits_and_the_wish_for_more(self) -> None:
-        before = space(self.SIZE, {24: 1, 23: 1}, 128, 100, 1)
+        before = space(self.SIZE, {24: 1, 23: 1}, 128, 100)
         decision = POLICY.grant(Wish(25), lessee(), before, LIMITS)
         assert isinstance(decision, Grant)
         assert (decision.prefix_length, decision.reason, decision.push) == (25, "as asked", True)
 
     def test_table_3_half_of_the_23_bits_follow_and_no_more(self) -> None:
-        before = space(self.SIZE, {25: 1, 23: 1}, 128, 100, 1)
+        before = space(self.SIZE, {25: 1, 23: 1}, 128, 100)
         decision = POLICY.grant(Wish(0), lessee(), before, LIMITS)
         assert isinstance(decision, Grant)
         assert (decision.prefix_length, decision.push) == (24, False)
 
     def test_the_acknowledgement_says_so_once(self) -> None:
-        after = space(self.SIZE, {25: 1, 23: 1}, 256, 100, 2)
+        after = space(self.SIZE, {25: 1, 23: 1}, 256, 100)
         assert POLICY.push(lessee(), 128, after, LIMITS)
-        assert not POLICY.push(lessee(128), 256, space(self.SIZE, {25: 1, 24: 1}, 512, 100, 2), LIMITS)
+        assert not POLICY.push(lessee(128), 256, space(self.SIZE, {25: 1, 24: 1}, 512, 100), LIMITS)
 
 
 class Renews(NamedTuple):

@@ -96,8 +96,7 @@ class Toy:
     def view(self) -> View:
         holdings = [member.holding for member in self.members.values()]
         everyone = Holding(sum(h.held for h in holdings), sum(h.used for h in holdings))
-        lessees = sum(1 for h in holdings if h.held)
-        return View(everyone, Counter(block.prefixlen for block in self.free), SPACE.num_addresses, lessees)
+        return View(everyone, Counter(block.prefixlen for block in self.free), SPACE.num_addresses)
 
     def lessee(self, name: str) -> Lessee:
         return Lessee(name.encode(), self.members[name].holding)

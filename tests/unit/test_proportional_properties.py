@@ -29,7 +29,7 @@ COUNTS = st.none() | st.integers(0, 70) | st.integers(0, 65534)
 HOLDINGS = st.builds(Holding, ADDRESSES, ADDRESSES)
 LESSEES = st.builds(Lessee, st.binary(min_size=1, max_size=4), HOLDINGS)
 FREE = st.dictionaries(st.integers(0, 32), st.integers(0, 5), max_size=5)
-VIEWS = st.builds(View, HOLDINGS, FREE, ADDRESSES, st.integers(0, 1000))
+VIEWS = st.builds(View, HOLDINGS, FREE, ADDRESSES)
 LIMITS = st.lists(LENGTHS, min_size=3, max_size=3).map(sorted).map(lambda sizes: Limits(sizes[1], sizes[0], sizes[2]))
 FRACTIONS = st.floats(0, 1)
 THRESHOLDS = st.builds(

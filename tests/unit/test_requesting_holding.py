@@ -365,7 +365,7 @@ def demand(
         chaddr=hardware(),
         client_identifier=identity,
         server_identifier=int(server),
-        blocks=[SubnetBlock(network(text), hierarchical=True) for text in texts],
+        blocks=[SubnetBlock.of(network(text), hierarchical=True) for text in texts],
         authentication=authentication,
         key=key,
         giaddr=int(OWN),

@@ -55,7 +55,7 @@ def test_covered_by_itself(wanted: list[int]) -> None:
 
 
 def offer(server: int, *lengths: int, lease_time: int = 600, preference: int = 0) -> Offer:
-    blocks = tuple(SubnetBlock(network, hierarchical=True) for network in some(list(lengths)))
+    blocks = tuple(SubnetBlock.of(network, hierarchical=True) for network in some(list(lengths)))
     return Offer(server, lease_time, (SubnetInformation(blocks),), preference)
 
 

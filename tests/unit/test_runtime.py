@@ -407,11 +407,10 @@ def test_the_views(database: Database) -> None:
     views.read(ledger)
     pools = views.directory.pools_for(0, None)
     assert [pool.name for pool in pools] == ["10.0.0.0/22"]
-    assert views.view(0, pools) == View(Holding(384, 100), {25: 1, 23: 1}, 1024, 2)
+    assert views.view(0, pools) == View(Holding(384, 100), {25: 1, 23: 1}, 1024)
     assert views.view(7, ()) == View()
-    assert views.holding(0, first.identity) == Holding(256, 70)
-    assert views.holding(0, second.identity) == Holding(128, 30)
-    assert views.holding(0, b"nobody") == Holding()
+    asked = [(0, second.identity), (0, b"nobody"), (0, first.identity), (7, first.identity), (0, second.identity)]
+    assert ledger.holdings(asked) == [(128, 30), (0, 0), (256, 70), (0, 0), (128, 30)]
 
 
 def test_an_operation_the_ledger_does_not_know(database: Database) -> None:

@@ -22,7 +22,7 @@ from kea_subnet_deleg.wire import (
 )
 
 NONCE = bytes.fromhex("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
-BLOCKS = (SubnetBlock(IPv4Network("10.0.2.0/24"), hierarchical=True), SubnetBlock(IPv4Network("10.0.3.0/28")))
+BLOCKS = (SubnetBlock.of(IPv4Network("10.0.2.0/24"), hierarchical=True), SubnetBlock.of(IPv4Network("10.0.3.0/28")))
 COMMON: dict[str, Any] = {
     "xid": 0x12345678,
     "htype": 1,
@@ -72,7 +72,7 @@ def test_unsigned_and_without_client_identifier() -> None:
 
 
 def test_many_blocks_take_several_suboptions() -> None:
-    blocks = [SubnetBlock(IPv4Network((10 << 24 | n << 8, 24))) for n in range(80)]
+    blocks = [SubnetBlock.of(IPv4Network((10 << 24 | n << 8, 24))) for n in range(80)]
     message = Message.decode(forcerenew(**(COMMON | {"blocks": blocks}), ciaddr=1))
     information = SubnetAllocation.decode(message.subnet_allocation_parts).information
     assert [len(one.blocks) for one in information] == [36, 36, 8]
@@ -81,7 +81,7 @@ def test_many_blocks_take_several_suboptions() -> None:
 
 
 def test_34_blocks_fit_what_every_client_takes() -> None:
-    blocks = [SubnetBlock(IPv4Network((10 << 24 | n << 8, 24))) for n in range(34)]
+    blocks = [SubnetBlock.of(IPv4Network((10 << 24 | n << 8, 24))) for n in range(34)]
     long_identifier = {"client_identifier": bytes(17)}  # type, IAID and a DUID with a MAC address: 19 at most
     assert len(forcerenew(**(COMMON | long_identifier | {"blocks": blocks}), ciaddr=1)) + 28 <= 576
 

@@ -287,7 +287,7 @@ def test_long_options_are_split() -> None:
 
 def test_a_long_option_220_comes_back() -> None:
     networks = [IPv4Network((10 << 24 | n << 8, 24)) for n in range(120)]
-    tops = [SubnetInformation(tuple(map(SubnetBlock, networks[n : n + 30]))) for n in range(0, 120, 30)]
+    tops = [SubnetInformation(tuple(map(SubnetBlock.of, networks[n : n + 30]))) for n in range(0, 120, 30)]
     allocation = SubnetAllocation(information=tuple(tops))
     value = Message.decode(minimal(subnet_allocation=allocation, options={82: b"\1\1a"}))
     assert len(value.subnet_allocation_parts) == 4

@@ -23,7 +23,7 @@ from kea_subnet_deleg.wire import (
 )
 
 SERVER = 0x0A000001
-ALLOCATION = SubnetAllocation(information=(SubnetInformation((SubnetBlock(IPv4Network("10.0.1.0/24")),)),))
+ALLOCATION = SubnetAllocation(information=(SubnetInformation((SubnetBlock.of(IPv4Network("10.0.1.0/24")),)),))
 OPTION_220 = "dc0b 00 02 08 00 0a000100 18 00 00"
 
 
@@ -159,7 +159,7 @@ def test_room_beside_extra_options_and_vpns(options: str, use: VssUse) -> None:
     asked = request(f"350101 3d07ff000000010203 390203e8 {options} ff")
     extra = {90: bytes(28), 145: b"\1", 56: bytes(300)}
     room = allocation_room(asked, extra_options=extra, vss=use)
-    blocks = [SubnetBlock(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
+    blocks = [SubnetBlock.of(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
     allocation = SubnetAllocation(information=tuple(SubnetInformation((block,)) for block in blocks))
     data = reply(asked, MessageType.OFFER, SERVER, allocation, 3600, t1=1, t2=2, extra_options=extra, vss=use)
     assert 950 < 28 + len(data) <= 1000
@@ -170,7 +170,7 @@ def test_room_beside_extra_options_and_vpns(options: str, use: VssUse) -> None:
 def test_room_is_what_fits_the_clients_datagram(size: str, relay: str) -> None:
     asked = request(f"350101 3d07ff000000010203 {size} {relay} ff")
     room = allocation_room(asked)
-    blocks = [SubnetBlock(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
+    blocks = [SubnetBlock.of(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
     allocation = SubnetAllocation(information=tuple(SubnetInformation((block,)) for block in blocks))
     assert room - 10 < len(allocation.encode()) <= room
     datagram = 28 + len(reply(asked, MessageType.OFFER, SERVER, allocation, 3600, t1=1800, t2=3150))
@@ -181,7 +181,9 @@ def test_room_is_what_fits_the_clients_datagram(size: str, relay: str) -> None:
 def test_room_holds_whatever_the_networks_are(networks: list[int], size: int) -> None:
     """Where a long option may be cut depends on its octets; the datagram stays within the client's size."""
     asked = request(f"350101 3902{size:04x} ff")
-    blocks = [SubnetBlock(IPv4Network((number << 4, 28))) for number in networks[: (allocation_room(asked) - 1) // 10]]
+    blocks = [
+        SubnetBlock.of(IPv4Network((number << 4, 28))) for number in networks[: (allocation_room(asked) - 1) // 10]
+    ]
     allocation = SubnetAllocation(information=tuple(SubnetInformation((block,)) for block in blocks))
     assert 28 + len(reply(asked, MessageType.OFFER, SERVER, allocation, 3600, t1=1800, t2=3150)) <= size
 

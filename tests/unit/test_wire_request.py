@@ -32,8 +32,8 @@ LEASING = Requester(IDENTITY, bytes.fromhex("02a1b2c3d4e5"), 86400)
 GIADDR = int(IPv4Address("192.0.2.2"))
 SERVER = int(IPv4Address("192.0.2.1"))
 XID = 0x01020304
-ONE = SubnetBlock(IPv4Network("10.0.1.0/24"))
-TWO = SubnetBlock(IPv4Network("10.0.2.0/24"))
+ONE = SubnetBlock.of(IPv4Network("10.0.1.0/24"))
+TWO = SubnetBlock.of(IPv4Network("10.0.2.0/24"))
 HEAD = "01 01 06 01 01020304 {secs} 0000 00000000 00000000 00000000 c0000202 02a1b2c3d4e5"
 CLIENT = "3d18" + IDENTITY.hex()
 CAPABLE = "39020578 910101"
@@ -76,7 +76,7 @@ def test_request_keeps_the_subnet_informations_as_they_came() -> None:
 
 
 def test_renewal_with_usage() -> None:
-    block = SubnetBlock(IPv4Network("10.0.2.0/24"), usage=Usage(10, 7, 2))
+    block = SubnetBlock.of(IPv4Network("10.0.2.0/24"), usage=Usage(10, 7, 2))
     assert request(REQUESTER, XID, GIADDR, gather([block])) == expect(
         f"350103 {CLIENT} {CAPABLE} dc11 00 020e 00 0a000200 18 00 06 000a 0007 0002 ff"
     )
@@ -94,13 +94,13 @@ def test_what_do_i_hold() -> None:
 
 
 def test_next_page_echoes_the_last_subnet_information() -> None:
-    last = SubnetInformation((SubnetBlock(IPv4Network("10.0.2.0/24"), hierarchical=True),), client=True, server=True)
+    last = SubnetInformation((SubnetBlock.of(IPv4Network("10.0.2.0/24"), hierarchical=True),), client=True, server=True)
     data = discover(REQUESTER, XID, GIADDR, [SubnetRequest(0, information=True)], after=last)
     assert data == expect(f"350101 {CLIENT} {CAPABLE} dc0f 00 01020200 0208 03 0a000200 18 02 00 ff")
 
 
 def test_next_page_after_a_full_suboption_fits_into_what_everybody_takes() -> None:
-    blocks = [SubnetBlock(IPv4Network((0x0A000000 + 256 * n, 24)), hierarchical=True) for n in range(36)]
+    blocks = [SubnetBlock.of(IPv4Network((0x0A000000 + 256 * n, 24)), hierarchical=True) for n in range(36)]
     (last,) = gather(blocks)
     data = discover(LEASING, XID, GIADDR, [SubnetRequest(0, information=True)], after=last)
     assert len(data) + 28 <= 576
@@ -113,9 +113,9 @@ def test_secs_stay_at_their_most(secs: int) -> None:
 
 
 def test_gather_fills_suboptions() -> None:
-    blocks = [SubnetBlock(IPv4Network((0x0A000000 + 256 * n, 24))) for n in range(80)]
+    blocks = [SubnetBlock.of(IPv4Network((0x0A000000 + 256 * n, 24))) for n in range(80)]
     assert [len(information.blocks) for information in gather(blocks)] == [36, 36, 8]
-    used = [SubnetBlock(block.network, usage=Usage(1, 1, 1)) for block in blocks[:40]]
+    used = [SubnetBlock.of(block.network, usage=Usage(1, 1, 1)) for block in blocks[:40]]
     assert [len(information.blocks) for information in gather(used)] == [19, 19, 2]
     assert gather([]) == ()
 
@@ -126,7 +126,7 @@ def test_as_many_renewals_as_fit_into_what_everybody_takes(identity: int, asks_t
     most = renewals_that_fit(requester)
     assert most >= 1
     blocks = [
-        SubnetBlock(IPv4Network((0x0A000000 + 256 * n, 24)), hierarchical=True, usage=Usage(9, 8, 7))
+        SubnetBlock.of(IPv4Network((0x0A000000 + 256 * n, 24)), hierarchical=True, usage=Usage(9, 8, 7))
         for n in range(most)
     ]
     data = request(requester, XID, GIADDR, gather(blocks))
@@ -139,7 +139,7 @@ def test_identities_of_ours_leave_room_for_many() -> None:
 
 
 def test_both_decoders_read_the_same() -> None:
-    blocks = [SubnetBlock(IPv4Network("10.0.2.0/24"), hierarchical=True, usage=Usage(74, 51, 0)), TWO]
+    blocks = [SubnetBlock.of(IPv4Network("10.0.2.0/24"), hierarchical=True, usage=Usage(74, 51, 0)), TWO]
     data = request(LEASING, XID, GIADDR, gather(blocks[:1]))
     theirs, ours = decode(data), Message.decode(data)
     assert (theirs.type, ours.type) == (Type.REQUEST, MessageType.REQUEST)

@@ -22,7 +22,7 @@ from kea_subnet_deleg.wire.options import write_instances
 
 
 def block(network: str, **fields: object) -> SubnetBlock:
-    return SubnetBlock(IPv4Network(network), **fields)  # type: ignore[arg-type]
+    return SubnetBlock.of(IPv4Network(network), **fields)  # type: ignore[arg-type]
 
 
 def informed(*blocks: SubnetBlock, client: bool = False, server: bool = False) -> SubnetAllocation:
@@ -162,7 +162,7 @@ def test_host_bits(bit: int, prefix_length: int) -> None:
     address = 1 << bit
     payload = octets("00 0208 00") + address.to_bytes(4, "big") + bytes((prefix_length, 0, 0))
     if bit >= 32 - prefix_length:
-        assert decode(payload) == informed(SubnetBlock(IPv4Network((address, prefix_length))))
+        assert decode(payload) == informed(SubnetBlock.of(IPv4Network((address, prefix_length))))
     else:
         with pytest.raises(MalformedOption, match=f"offset 4: network .*/{prefix_length} has host bits set"):
             decode(payload)
@@ -400,7 +400,7 @@ networks = st.builds(
     st.integers(0, 2**32 - 1),
     prefix_lengths,
 )
-blocks = st.builds(SubnetBlock, networks, st.booleans(), st.booleans(), usages)
+blocks = st.builds(SubnetBlock.of, networks, st.booleans(), st.booleans(), usages)
 requests = st.builds(SubnetRequest, st.just(0) | prefix_lengths, st.booleans()) | st.builds(
     SubnetRequest, st.just(0), st.booleans(), st.just(True)
 )
@@ -465,7 +465,7 @@ def is_readable(part: bytes) -> bool:
 
 def full(count: int) -> SubnetAllocation:
     """As many blocks as suboptions hold, `count` times, a /24 each."""
-    tops = [[SubnetBlock(IPv4Network((10 << 24 | at << 16 | n << 8, 24))) for n in range(36)] for at in range(count)]
+    tops = [[SubnetBlock.of(IPv4Network((10 << 24 | at << 16 | n << 8, 24))) for n in range(36)] for at in range(count)]
     return SubnetAllocation(information=tuple(SubnetInformation(tuple(top)) for top in tops))
 
 

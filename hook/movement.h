@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+// Whether there is anything to see in the usage of networks. To ask for it costs the main thread and Python work for
+// every block; most of the time nothing has changed, and only hosts change anything at once.
+#ifndef SUBNET_DELEG_MOVEMENT_H
+#define SUBNET_DELEG_MOVEMENT_H
+
+#include <stats/observation.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "clock.h"
+
+namespace subnet_deleg {
+
+class Movement {
+  public:
+    /// Note a packet of ordinary DHCP that Kea is about to have. Any thread; called for each.
+    void packet() noexcept {
+        if (!packets_.load(std::memory_order_relaxed)) {
+            packets_.store(true, std::memory_order_relaxed);
+        }
+        if (coarseNow() - looked_.load(std::memory_order_relaxed) >= LookInterval) {
+            look();
+        }
+    }
+
+    /// Note that something was counted which no statistic of Kea's shows. Any thread.
+    void note() noexcept { moved_.store(true, std::memory_order_relaxed); }
+
+    /// Whether anything may have changed since `begin`. Any thread.
+    bool any() const noexcept;
+
+    /// Begin anew. Main thread, before everything is read.
+    void begin() noexcept;
+
+    /// From now on look at the usage of these subnets, as it is. Main thread.
+    void watch(const std::vector<uint32_t>& ids);
+
+  private:
+    /// A statistic, and what it was.
+    struct Watched {
+        isc::stats::ObservationPtr observation;
+        int64_t value;
+        size_t samples;
+    };
+
+    static constexpr Moment LookInterval = 0.25;  // seconds between two looks while packets come
+    static constexpr Moment Stale = 0.5;          // seconds after which a packet may have had an effect not looked at
+
+    /// now() to within some milliseconds, for a tenth of the cost.
+    static Moment coarseNow() noexcept;
+    void look() noexcept;
+    void watch(const std::string& name);
+
+    std::atomic<bool> packets_{true};  // some came since the last look
+    std::atomic<bool> moved_{true};
+    std::atomic<Moment> looked_{0};
+    std::vector<Watched> watched_;  // main thread only
+    bool blind_ = true;             // likewise: somebody removed a statistic; then every packet counts
+    std::atomic<std::thread::id> main_{};
+};
+
+/// The one instance.
+Movement& movement();
+
+}  // namespace subnet_deleg
+
+#endif  // SUBNET_DELEG_MOVEMENT_H
