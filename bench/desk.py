@@ -132,7 +132,7 @@ class Desk:
         accepts: list[tuple[int, Operation]] = []
         for (number, offer), outcome in zip(offers, self._apply([offer for _, offer in offers]), strict=True):
             if outcome.result is Result.OFFERED:
-                blocks = tuple(Wanted(*block[:3], outcome.more) for block in outcome.blocks)
+                blocks = tuple(Wanted(*block[:3], more=outcome.more) for block in outcome.blocks)
                 contact = _contact(asks[number].lessee)
                 accept = Accept(SPACE, offer.identity, offer.xid, SERVER, contact, blocks)
                 accepts.append((number, accept))
