@@ -20,7 +20,8 @@
 --   1. one advisory lock per client of the batch, in ascending order: two servers that heard the same client take turns;
 --   2. one advisory lock per space, before the first free block is touched: whoever splits or merges is alone, so a large block
 --      being split elsewhere is never mistaken for an empty pool (as a mere SKIP LOCKED would). Local blocks change under it, too;
---   3. block rows: of clients locked in 1, or free and local ones under 2. The sweeper takes 2 first and skips rows that are locked;
+--   3. block rows: of clients locked in 1, or free and local ones under 2. The sweeper takes 2 first, and leaves alone whose lock 1 it
+--      can't have at once;
 --   4. origin rows: under 223 or 2, or skipping those that are locked.
 --
 -- The first half makes the tables. The second half, behind its own heading, makes or replaces all else: `ledger upgrade` changes the
@@ -1510,7 +1511,8 @@ begin
         perform _close(v_origin.space, v_origin.prefix, 'own lease ended');
         v_changed := true;
     end loop;
-    for v_due in select space, prefix from _lapsed(v_holds, p_limit) where space = any (v_spaces) loop
+    for v_due in select space, prefix, lessee from _lapsed(v_holds, p_limit) where space = any (v_spaces) loop
+        continue when not _own_client(v_due.space, v_due.lessee);
         perform from blocks
           where space = v_due.space and prefix = v_due.prefix and state = 'offered' and expires <= now() for update skip locked;
         continue when not found;
@@ -1523,10 +1525,11 @@ begin
              cross join lateral (select b.state, b.expires from blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
              where b.state = 'offered' and b.expires <= h.ends);
     for v_due in
-        select space, prefix, state, network is not null or not coalesce(hierarchical, true) as served from blocks
+        select space, prefix, state, lessee, network is not null or not coalesce(hierarchical, true) as served from blocks
          where due <= now() and expires <= now() and space = any (v_spaces)
          order by due limit p_limit for update skip locked
     loop
+        continue when v_due.lessee is not null and not _own_client(v_due.space, v_due.lessee);
         case v_due.state
             when 'offered' then
                 perform _free(v_due.space, v_due.prefix, 'offer expired');
@@ -1564,13 +1567,20 @@ begin
     return next;
 end $$;
 
+-- Lock 1 of a lessee, if nobody has it. Without, its rows are left alone: who serves it would find them changed under his hands, and keep
+-- what is free by then locked, without lock 2.
+create or replace function deleg._own_client(p_space integer, p_lessee bigint) returns boolean
+language sql as $$
+    select pg_try_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), p_space)) from deleg.lessees where lessee = p_lessee
+$$;
+
 -- What of these holds is offered still, though the time is over.
-create or replace function deleg._lapsed(p_holds bigint[], p_limit integer) returns table (space integer, prefix cidr)
+create or replace function deleg._lapsed(p_holds bigint[], p_limit integer) returns table (space integer, prefix cidr, lessee bigint)
 language sql stable as $$
-    select h.space, w.prefix
+    select h.space, w.prefix, b.lessee
       from deleg.holds h
      cross join lateral unnest(h.prefixes) as w (prefix)
-     cross join lateral (select b.state, b.expires from deleg.blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
+     cross join lateral (select b.state, b.expires, b.lessee from deleg.blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
      where h.hold = any (p_holds) and b.state = 'offered' and b.expires <= now() limit p_limit
 $$;
 
@@ -2522,7 +2532,7 @@ begin
          order by t.next_at limit p_limit for update of t skip locked
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
-        continue when not pg_try_advisory_xact_lock(hashtextextended(encode(v_due.identity, 'hex'), v_due.space));
+        continue when not _own_client(v_due.space, v_due.lessee);
         v_end := case
             when v_due.nonce is null and not p_unauthenticated and not encode(v_due.identity, 'hex') = any (p_keyed)
                 then 'not sent: the holder could not check it'

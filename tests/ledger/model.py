@@ -24,8 +24,8 @@ class Held:
 
     state: str
     client: bytes
-    xid: int | None
-    slot: int | None
+    xid: int
+    slot: int
     hierarchical: bool
     lease_time: int
     server: int
@@ -311,7 +311,7 @@ class Model:
     def quarantine(self, block: IPv4Network, due: bool = False) -> None:
         held = self.held[block]
         held.state, held.draining, held.due, held.usage = "quarantined", False, due, None
-        held.xid = held.slot = None
+        held.xid = held.slot = 0
         self.takebacks.pop(block, None)
 
     def sweep(self, quarantine: int) -> tuple[int, int, int, int, int, bool]:

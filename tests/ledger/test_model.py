@@ -453,7 +453,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def table(self) -> dict[tuple[int, IPv4Network], tuple[object, ...]]:
         rows = self.database.sql(
             "select b.space, prefix, state::text, draining, pool, network, expires <= now(), coalesce(detail ? 'push', false),"
-            " identity, xid, slot, hierarchical, lease_time from deleg.blocks b left join deleg.lessees using (lessee)"
+            " identity, case state when 'quarantined' then 0 else xid end, case state when 'quarantined' then 0 else slot end, hierarchical,"
+            " lease_time from deleg.blocks b left join deleg.lessees using (lessee)"
         )
         return {(space, prefix): tuple(rest) for space, prefix, *rest in rows}
 
