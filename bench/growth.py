@@ -120,7 +120,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def _compare(figure: Figure, sized: list[Sized]) -> None:
-    """Each size over the first, turn by turn: what it costs more. The worst of all medians decides."""
+    """Each size over the first, turn by turn: what it costs more. The worst median of rates and latencies decides."""
     first, last = sized[0], sized[-1]
     figure.ours, figure.peer = last.turns, first.turns
     for one in sized[1:]:
@@ -130,6 +130,9 @@ def _compare(figure: Figure, sized: list[Sized]) -> None:
     for one in sized:
         figure.others[f"rate at {one.name}"] = one.rates
     figure.decisive = max(figure.ratios, key=lambda name: statistics.median(figure.ratios[name]))
+    for one in sized[1:]:
+        costs = zip(first.rates, one.rates, strict=True)
+        figure.ratios[f"CPU time of PostgreSQL at {one.name}"] = [b["cpu_ms"] / a["cpu_ms"] for a, b in costs]
 
 
 def _growth(less: list[Run], more: list[Run]) -> list[float]:
