@@ -13,10 +13,20 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Network
 from typing import Final
 
-from kea_subnet_deleg.ledger import Accept, Contact, Ledger, Offer, OperationFailed, Outcome, Result, Size, Wanted
+from kea_subnet_deleg.ledger import (
+    Accept,
+    Contact,
+    Granted,
+    Ledger,
+    Offer,
+    OperationFailed,
+    Outcome,
+    Result,
+    Size,
+    Wanted,
+)
 
 PREFIX_LENGTH: Final = 26
 LEASE_TIME, HOLD = 604800, 60  # seconds
@@ -70,7 +80,7 @@ class Client:
         leases = [block_of(outcome, Result.ACKNOWLEDGED) for outcome in self._ledger.apply(accepts)]
         self.batches += 1
         self.latencies.append((offered - began, time.monotonic() - offered))
-        if leases != blocks:
+        if [lease.prefix for lease in leases] != [block.prefix for block in blocks]:
             raise RuntimeError(f"offered {blocks}, leased {leases}")
 
     def _offer(self, identity: bytes) -> Offer:
@@ -79,17 +89,16 @@ class Client:
         xid = self._number & 0xFFFFFFFF
         return Offer(0, identity, xid, SERVER, contact, LEASE_TIME, None, HOLD, self._pools, None, None, (size,))
 
-    def _accept(self, identity: bytes, block: IPv4Network) -> Accept:
-        return Accept(
-            0, identity, self._number & 0xFFFFFFFF, SERVER, _contact(identity), (Wanted.of(block, True, False),)
-        )
+    def _accept(self, identity: bytes, block: Granted) -> Accept:
+        wanted = Wanted(block.network, block.prefix_length, hierarchical=True, more=False)
+        return Accept(0, identity, self._number & 0xFFFFFFFF, SERVER, _contact(identity), (wanted,))
 
 
-def block_of(outcome: Outcome | OperationFailed, result: Result) -> IPv4Network:
+def block_of(outcome: Outcome | OperationFailed, result: Result) -> Granted:
     """The one block of an outcome. Raises RuntimeError where it is another outcome."""
     if isinstance(outcome, OperationFailed) or outcome.result is not result or len(outcome.blocks) != 1:
         raise RuntimeError(f"the ledger did not say {result.value}: {outcome}")
-    return outcome.blocks[0].prefix
+    return outcome.blocks[0]
 
 
 def _contact(identity: bytes) -> Contact:

@@ -99,6 +99,7 @@ class Desk:
         self._policy = BUILT_IN[policy]()
         self._limits = limits
         self._views = LedgerViews()
+        self._holdings: dict[int, Holding] = {}
         self._outdated = True
         self._xid = 0
         self.cut = 0  # blocks that the policy decided to give smaller than asked
@@ -122,7 +123,7 @@ class Desk:
 
         Without `smaller` that can only come from the policy.
         """
-        self._look()
+        self._look(one.lessee for one in asks)
         offers: list[tuple[int, Operation]] = []
         given: list[list[IPv4Network]] = [[] for _ in asks]
         for number, one in enumerate(asks):
@@ -131,7 +132,7 @@ class Desk:
         accepts: list[tuple[int, Operation]] = []
         for (number, offer), outcome in zip(offers, self._apply([offer for _, offer in offers]), strict=True):
             if outcome.result is Result.OFFERED:
-                blocks = tuple(Wanted.of(block.prefix, block.hierarchical, outcome.more) for block in outcome.blocks)
+                blocks = tuple(Wanted(*block[:3], more=outcome.more) for block in outcome.blocks)
                 contact = _contact(asks[number].lessee)
                 accept = Accept(SPACE, offer.identity, offer.xid, SERVER, contact, blocks)
                 accepts.append((number, accept))
@@ -143,7 +144,7 @@ class Desk:
         """Renew each block; return of each whether it is to be given up, None for one that was refused."""
         if not reports:
             return []
-        self._look()
+        self._look(report.lessee for report in reports)
         outcomes = self._apply([self._renewal(report) for report in reports])
         return [outcome.blocks[0].deprecate if outcome.result is Result.ACKNOWLEDGED else None for outcome in outcomes]
 
@@ -167,10 +168,13 @@ class Desk:
         self._ledger.takeback_least_used(SPACE, pools, addresses, TAKEBACK_AT_ONCE, TAKEBACK_GRACE)
         return self._ledger.takeback_due([SERVER], (), True, TAKEBACK_AT_ONCE, TAKEBACK_ATTEMPTS, TAKEBACK_DELAY)
 
-    def _look(self) -> None:
+    def _look(self, lessees: Iterable[int]) -> None:
         if self._outdated:
             self._views.read(self._ledger)
             self._outdated = False
+        asked = list(set(lessees))
+        found = self._ledger.holdings([(SPACE, _identity(lessee)) for lessee in asked])
+        self._holdings = {lessee: Holding(*figures) for lessee, figures in zip(asked, found, strict=True)}
 
     # -- as roles/delegating.py says it
 
@@ -204,9 +208,7 @@ class Desk:
         return Renew(SPACE, identity, self._next(), SERVER, contact, LEASE, 0, (block,))
 
     def _lessee(self, number: int) -> Lessee:
-        identity = _identity(number)
-        ((held, used),) = self._ledger.holdings([(SPACE, identity)])
-        return Lessee(identity, Holding(held, used))
+        return Lessee(_identity(number), self._holdings[number])
 
     def _view(self) -> View:
         return self._views.view(SPACE, self._views.directory.pools_for(SPACE, None))

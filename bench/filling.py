@@ -30,16 +30,13 @@ _LESSEES: Final = """
     select 0, '\\x01'::bytea || substr(int8send(n), 3), '198.51.100.100', 67, true, '\\x01'::bytea || substr(int8send(n), 3)
       from generate_series(1, {lessees}) as n
 """
-_DUE: Final = """
-    select attname from pg_attribute where attrelid = 'deleg.blocks'::regclass and attname = 'due'
-"""
 _EMPTY: Final = "delete from deleg.blocks where origin = '{origin}' and state = 'free'"
 # `n` numbers the leased blocks of the whole ledger: neighbours have different lessees, and leases end on different days.
 _BLOCKS: Final = """
     insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, server, lease_time, since, renewed,
-                              expires, reason{due})
+                              expires, due, reason)
     select 0, set_masklen('{origin}'::inet + cell * 2048 + at, length)::cidr, '{origin}', p.pool, 'leased', true,
-           l.first + n % {lessees}, n / {lessees}, 0, '198.51.100.1', 604800, now(), now(), ends, 'accepted'{due_value}
+           l.first + n % {lessees}, n / {lessees}, 0, '198.51.100.1', 604800, now(), now(), ends, ends, 'accepted'
       from generate_series(0, {cells} - 1) as cell
      cross join (values {places}) as places (number, at, length)
      cross join lateral (select ({before} + cell) * {blocks} + number as n) as numbered
@@ -62,13 +59,17 @@ _USAGE: Final = """
 """
 
 
+def identity_of(number: int) -> bytes:
+    """The client identifier of a lessee of a filled ledger, from 1."""
+    return b"\1" + number.to_bytes(6, "big")
+
+
 def fill(execute: Callable[..., str], cells: int) -> int:
     """Fill an empty ledger, of which 10.0.0.0/8 is the one pool, with `cells` cells; return how many blocks are leased then.
 
     `execute` runs SQL statements in it as the superuser.
     """
     lessees = max(1, cells * BLOCKS // SHARE)
-    due = execute(_DUE).strip()
     execute(_LESSEES.format(lessees=lessees))
     places = [(at, length) for length, beginnings in LEASED for at in beginnings]
     for number, before in enumerate(range(0, cells, CELLS)):
@@ -84,8 +85,6 @@ def fill(execute: Callable[..., str], cells: int) -> int:
             "places": ", ".join(f"({n}, {at}, {length})" for n, (at, length) in enumerate(places)),
             "free": FREE,
             "rest": ", ".join(f"'{block}'" for block in rest(10 + number, here)),
-            "due": due and ", due",
-            "due_value": due and ", ends",
         }
         execute(*(statement.format_map(values) for statement in (_EMPTY, _BLOCKS, _FREE)))
     execute(_USAGE, "vacuum (analyze)")

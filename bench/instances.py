@@ -34,7 +34,8 @@ _LOGGED: Final = {
 }
 """What is counted in PostgreSQL's log, where it is at once; pg_stat_database lags behind."""
 IN_THE_WAY: Final = "what was in each other's way"
-_COUNTED: Final = ("lost", *_LOGGED, "conflicts", "retransmissions")
+_COMMITS: Final = "select xact_commit from pg_stat_database where datname = current_database()"
+_COUNTED: Final = ("commits", "lost", *_LOGGED, "conflicts", "retransmissions")
 
 
 def measure(plan: Plan, progress: Progress) -> Figure:
@@ -106,7 +107,8 @@ def _lost(lab: Instances, given: Path) -> int:
 def _in_the_way(lab: Instances, names: list[str]) -> dict[str, int]:
     log = lab.cluster.log.read_text()
     conflicts = sum(lab.servers[name].counters()["conflicts"] for name in names)
-    return {name: log.count(text) for name, text in _LOGGED.items()} | {"conflicts": conflicts}
+    commits = int(lab.sql(_COMMITS))
+    return {name: log.count(text) for name, text in _LOGGED.items()} | {"conflicts": conflicts, "commits": commits}
 
 
 def plots(reports: Mapping[str, Any]) -> Mapping[str, str]:

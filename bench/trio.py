@@ -73,6 +73,12 @@ class Trio(Lab):
             self.start(name)
         self._managed()
 
+    def check(self) -> None:
+        """Raise RuntimeError where the hook that calls Python has failed."""
+        said = self.servers[PYTHON].console.read_text()
+        if "Error" in said:  # PyErr_Print
+            raise RuntimeError(f"the hook that calls Python failed: {said[-500:]}")
+
     def _configure(self, name: str, overrides: Mapping[str, Any]) -> None:
         server = self.servers[name]
         server = self.servers[name] = replace(server, overrides={**server.overrides, **overrides})

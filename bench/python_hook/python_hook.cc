@@ -79,8 +79,10 @@ int buffer4_receive(CalloutHandle& handle) {
     isc::dhcp::Pkt4Ptr query;
     handle.getArgument("query4", query);
     const Gil gil;
-    PyObject* found = PyObject_CallFunction(receive, "y#", reinterpret_cast<const char*>(query->data_.data()),
-                                            static_cast<Py_ssize_t>(query->data_.size()));
+    PyObject* data = PyBytes_FromStringAndSize(reinterpret_cast<const char*>(query->data_.data()),
+                                               static_cast<Py_ssize_t>(query->data_.size()));
+    PyObject* found = data ? PyObject_CallOneArg(receive, data) : nullptr;
+    Py_XDECREF(data);
     if (!found) {
         PyErr_Print();
         return 1;

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, summarize_address_range
 import pytest
 
 from bench.allocate import Client
-from bench.filling import BLOCKS, CELLS, SHARE, fill, rest
+from bench.filling import BLOCKS, CELLS, SHARE, fill, identity_of, rest
 from tests.conftest import Database
 
 CELLS_HERE = 13
@@ -29,6 +29,11 @@ def test_a_filled_ledger_keeps_its_invariants(filled: Database) -> None:
     assert filled.sql("select count(distinct lessee), max(masklen(prefix)), min(masklen(prefix)) from deleg.blocks where lessee is not null") == [
         (CELLS_HERE * BLOCKS // SHARE, 26, 24)
     ]  # fmt: skip
+    lessees = [identity_of(number + 1) for number in range(CELLS_HERE * BLOCKS // SHARE)]
+    assert filled.sql(
+        "select count(distinct identity) from deleg.lessees join deleg.blocks using (lessee) where identity = any(%s)",
+        lessees,
+    ) == [(len(lessees),)]
     assert filled.sql("select count(*) from deleg.usage where in_use > 0") > [(CELLS_HERE * BLOCKS * 9 // 10,)]
     assert filled.sql("select count(*) from deleg.events where prefix is not null") >= [(len(filled.blocks()),)]
 
