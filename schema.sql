@@ -201,7 +201,8 @@ create table deleg.holds (
     ends timestamptz not null,
     space integer not null,
     prefixes cidr[] not null
-);
+) with (toast_tuple_target = 8160);
+alter table deleg.holds alter prefixes set storage external;         -- compressing it takes longer than to write it
 create index holds_ends on deleg.holds (ends);
 
 -- How many blocks there are in each space and pool of each prefix length, and how many addresses are used: kept by the triggers, so that

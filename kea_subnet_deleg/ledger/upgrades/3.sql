@@ -108,7 +108,8 @@ create table deleg.holds (
     ends timestamptz not null,
     space integer not null,
     prefixes cidr[] not null
-);
+) with (toast_tuple_target = 8160);
+alter table deleg.holds alter prefixes set storage external;
 create index holds_ends on deleg.holds (ends);
 insert into deleg.holds (ends, space, prefixes)
 select max(expires), space, array_agg(prefix) from deleg.blocks where state = 'offered' group by space;
