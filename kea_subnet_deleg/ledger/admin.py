@@ -85,6 +85,8 @@ class Admin:
             version = int(self._rows("schema_version")[0]["max"])
             if version > SCHEMA_VERSION:
                 raise LedgerError(wrong_version(version))
+            if version < SCHEMA_VERSION:
+                self._rows("lock_tables")
             for step in range(version + 1, SCHEMA_VERSION + 1):
                 self._connection.execute(upgrade_sql(step))
             if version < SCHEMA_VERSION:

@@ -139,6 +139,24 @@ select max(version) from deleg.schema_version;
 -- One upgrade at a time
 lock table deleg.schema_version in exclusive mode;
 
+-- lock_tables --
+-- All at once, none while waiting for another: who is at work has some and needs others. Batches that begin wait (lock 0 of schema.sql)
+do $$
+begin
+    perform pg_advisory_xact_lock(222, 0);
+    for n in 1 .. 1000 loop
+        begin
+            execute (select 'lock table ' || string_agg(oid::regclass::text, ', ') || ' in access exclusive mode nowait' from pg_class
+                      where relnamespace = 'deleg'::regnamespace and relkind in ('r', 'p') and not relispartition
+                         and relname <> 'schema_version');
+            return;
+        exception when lock_not_available then
+            perform pg_sleep(0.01);
+        end;
+    end loop;
+    raise exception 'the ledger is never at rest for a moment: try again, or stop its servers for as long';
+end $$;
+
 -- has_schema --
 -- Is there a ledger in this database?
 select to_regclass('deleg.schema_version') is not null;

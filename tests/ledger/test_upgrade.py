@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -249,3 +250,53 @@ def test_the_command(
     assert run() == f"ledger upgraded from version {version} to {SCHEMA_VERSION}\n"
     assert run() == f"the ledger has version {SCHEMA_VERSION} already; nothing changed\n"
     assert json.loads(run("--json")) == {"before": SCHEMA_VERSION, "now": SCHEMA_VERSION}
+
+
+def test_servers_at_work_meanwhile(old: Database) -> None:
+    """They wait. What waited in a function that the upgrade drops fails, once, and is sent again by who asked; nothing else does."""
+    fill(old)
+    old.pool("10.80.0.0/12")
+    wrong: list[Exception] = []
+    done, again = [0, 0], [0, 0]
+    stop = threading.Event()
+
+    def serve(number: int) -> None:
+        connection = old.connect("kea_deleg_hook")
+        try:
+            while not stop.is_set():
+                client = Client.number(1000 * (number + 1) + done[number])
+                try:
+                    (offer,) = apply(connection, client.offer(1, 28))
+                    apply(connection, client.accept(1, str(IPv4Network(tuple(offer["blocks"][0][:2])))))
+                    connection.execute("select deleg.sweep(10, 60)")
+                except psycopg.errors.UndefinedFunction:
+                    again[number] += 1
+                else:
+                    done[number] += 1
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    before = wait_for(done, [5, 5], wrong)
+    with Admin(old.dsn()) as admin:
+        admin.upgrade()
+    wait_for(done, [n + 5 for n in before], wrong)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert max(again) <= 1
+    assert old.deadlocks() == 0
+    assert old.violations() == []
+
+
+def wait_for(done: list[int], least: list[int], wrong: list[Exception]) -> list[int]:
+    """Return what is done when each is at least that; fail after half a minute, or when something went wrong."""
+    deadline = time.monotonic() + 30
+    while not all(n >= wanted for n, wanted in zip(done, least, strict=True)):
+        assert not wrong
+        assert time.monotonic() < deadline, done
+        time.sleep(0.01)
+    return done.copy()

@@ -3,10 +3,6 @@
 -- and nobody counts.
 -- Only the tables, and functions that are no more; all others are made by the second half of schema.sql.
 
--- Who is at work finishes first, and nobody begins: so none holds one of these tables and waits for another.
-select pg_advisory_xact_lock(222, 0);
-lock table deleg.blocks, deleg.events in access exclusive mode;
-
 insert into deleg.schema_version (version) values (3);
 
 -- ---------------------------------------------------------------------------------------------------------- the events
