@@ -331,7 +331,7 @@ create table deleg.progress (
 -- What must hold of a row whoever writes it, the events, and the tallies: once for each statement, which costs a fraction of once for each
 -- row. (Checks stand here and not as CHECK constraints because PostgreSQL reads a table's constraints afresh for each statement.)
 create or replace function deleg._blocks_changed() returns trigger
-language plpgsql set enable_nestloop = off set enable_hashjoin = on set enable_seqscan = off as $$
+language plpgsql set enable_nestloop = off set enable_hashjoin = on set enable_seqscan = off set jit = off as $$
 declare
     v_wrong record;
     v_deltas deleg.tallies[];
@@ -391,7 +391,7 @@ begin
 end $$;
 
 create or replace function deleg._blocks_removed() returns trigger
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set jit = off as $$
 begin
     insert into deleg.events (space, kind, was, was_state, reason)
     select space, 'removed', prefix, state, 'merged or withdrawn' from was_;
@@ -458,7 +458,7 @@ $$;
 
 -- In place of foreign keys of the blocks.
 create or replace function deleg._origins_removed() returns trigger
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set jit = off as $$
 declare
     v_left cidr := (
         select o.prefix from was_ o
@@ -583,7 +583,7 @@ language sql as $$ select pg_notify('kea_subnet_deleg', 'networks') $$;
 -- The next free blocks of an origin are marked as its `closing` says: those among 5000 blocks, or 250, so that nobody waits for long.
 -- What is freed or split off meanwhile is right from the beginning, or comes later. True: there are more. Caller owns the free blocks.
 create or replace function deleg._turn(p_space integer, p_prefix cidr, p_reason text) returns boolean
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set jit = off as $$
 declare
     v_origin deleg.origins;
     v_wrong cidr[];
@@ -2546,7 +2546,7 @@ end $$;
 -- So the least used of them are the least used of all where it matters most, in a small pool, and of 5000 in a large one: what is
 -- wanted is a few that are little used, at the price of a few, however many there are. Each time it is others.
 create or replace function deleg._some_of(p_space integer, p_pools integer[], p_limit integer) returns setof deleg.blocks
-language sql volatile set enable_seqscan = off as $$
+language sql volatile set enable_seqscan = off set jit = off as $$
     select b.*
       from (select prefix, set_masklen(network(prefix)::inet + floor(random() * deleg._size(prefix))::bigint, 32)::cidr as place
               from deleg.origins where space = p_space and pool = any (p_pools) order by random()) as o
@@ -2568,7 +2568,7 @@ create or replace function deleg.takeback_due(p_own inet[], p_keyed text[], p_un
 returns table (identity bytea, address inet, port integer, relayed boolean, hardware bytea, nonce bytea, replay bigint, server inet,
                blocks jsonb, attempt integer)
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_due record;
     v_end text;
