@@ -106,6 +106,7 @@ create table deleg.origins (
     high_water bigint,                                               -- most in use at once since it began, as far as figures are known
     removing boolean not null default false,                         -- an operator removes it: stays closing, whatever upstream says
     giving_back boolean not null default false,                      -- one of us is about to send the RELEASE
+    turned cidr,                                                     -- so far are its free blocks as `closing` says; null: all are
     primary key (space, prefix),
     constraint origins_disjoint exclude using gist (space with =, prefix inet_ops with &&),
     constraint origins_upstream check ((kind = 'upstream') = (num_nonnulls(upstream, lease_time, renew_at, rebind_at) = 4))
@@ -115,6 +116,7 @@ create index origins_due on deleg.origins (next_try) where kind = 'upstream';
 create index origins_end on deleg.origins (expires) where kind = 'upstream';
 create index origins_server on deleg.origins (space, upstream) where kind = 'upstream';
 create index origins_closing on deleg.origins (space, prefix) where closing;
+create index origins_turned on deleg.origins (space, prefix) where turned is not null;
 
 -- Who asks for subnets: the client identifier (option 61), else hardware type and address (RFC 2131 4.2).
 create table deleg.lessees (
@@ -287,12 +289,11 @@ create table deleg.events (
 ) partition by range (at);
 alter sequence deleg.events_seq owned by deleg.events.seq;
 create table deleg.events_default partition of deleg.events default;
--- What a prefix or a lessee went through, and when: a Bloom filter of each 32 pages, made when they are full. An insert touches none,
+-- What a prefix, a lessee or somebody else went through, and when: a Bloom filter of each 32 pages, made when they are full. An insert touches none,
 -- where B-trees would cost twice what the row does.
 create index events_what on deleg.events using brin (
     at, prefix inet_bloom_ops (n_distinct_per_range = 2000), nullif(was, prefix) inet_bloom_ops (n_distinct_per_range = 1000),
-    lessee int8_bloom_ops (n_distinct_per_range = 1000)) with (pages_per_range = 32);
-create index events_identity on deleg.events (space, identity, kind, at) where identity is not null;
+    lessee int8_bloom_ops (n_distinct_per_range = 1000), identity bytea_bloom_ops (n_distinct_per_range = 500)) with (pages_per_range = 32);
 
 -- What the events that are no longer kept say: the last of each prefix. Where it says that the prefix went, `state` is null, and the
 -- row goes, too, with the next partition.
@@ -301,6 +302,16 @@ create table deleg.events_kept (
     primary key (space, prefix)
 ) with (fillfactor = 70);
 create index events_kept_went on deleg.events_kept (at) where state is null;
+
+-- Decisions that changed no block, of the last hour: there is an event of each once a minute. Not logged: after a crash, one may be twice.
+create unlogged table deleg.noted (
+    space integer not null,
+    identity bytea not null,
+    kind text not null,
+    at timestamptz not null default now(),
+    primary key (space, identity, kind)
+);
+create index noted_at on deleg.noted (at);
 
 -- How far work that is done in steps has come.
 create table deleg.progress (
@@ -530,12 +541,16 @@ language sql stable as $$ select lessee from deleg.lessees where space = p_space
 
 -- A decision that changed no block, for the audit trail; once a minute for the same client and kind, however often it asks.
 create or replace function deleg._note(p_space integer, p_identity bytea, p_kind text, p_reason text, p_detail jsonb) returns void
-language sql as $$
+language plpgsql as $$
+begin
+    if exists (select from deleg.noted where space = p_space and identity = p_identity and kind = p_kind and at > now() - interval '1 minute') then
+        return;
+    end if;
+    insert into deleg.noted (space, identity, kind) values (p_space, p_identity, p_kind)
+    on conflict (space, identity, kind) do update set at = excluded.at;
     insert into deleg.events (space, kind, identity, lessee, reason, detail)
-    select p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail
-     where not exists (select from deleg.events
-                        where space = p_space and identity = p_identity and kind = p_kind and at > now() - interval '1 minute')
-$$;
+    values (p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail);
+end $$;
 
 -- Where a lessee was answered, for when we speak first (FORCERENEW). p_contact: address, port, relayed, hardware (hex), nonce (hex or null:
 -- the one to agree on if there is none yet). Returns the nonce in force.
@@ -564,13 +579,33 @@ end $$;
 create or replace function deleg._tell_networks() returns void
 language sql as $$ select pg_notify('kea_subnet_deleg', 'networks') $$;
 
--- Nothing new is leased from an origin. Caller owns the free blocks.
+-- The next free blocks of an origin are marked as its `closing` says: those among 5000 blocks, or 250, so that nobody waits for long.
+-- What is freed or split off meanwhile is right from the beginning, or comes later. True: there are more. Caller owns the free blocks.
+create or replace function deleg._turn(p_space integer, p_prefix cidr, p_reason text) returns boolean
+language plpgsql set enable_seqscan = off as $$
+declare
+    v_origin deleg.origins;
+    v_wrong cidr[];
+    v_last cidr;
+begin
+    select * into strict v_origin from deleg.origins where space = p_space and prefix = p_prefix;
+    select array_agg(prefix order by prefix) filter (where state = 'free' and draining <> v_origin.closing), (array_agg(prefix order by prefix))[5000]
+      into v_wrong, v_last
+      from (select prefix, state, draining from deleg.blocks
+             where space = p_space and prefix > v_origin.turned
+               and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+             order by prefix limit 5000) as following;
+    v_last := coalesce(case when cardinality(v_wrong) > 250 then v_wrong[250] end, v_last);
+    update deleg.blocks set draining = v_origin.closing, reason = p_reason where space = p_space and prefix = any (v_wrong[1:250]);
+    update deleg.origins set turned = v_last where space = p_space and prefix = p_prefix;
+    return v_last is not null;
+end $$;
+
+-- Nothing new is leased from an origin; of one with very many free blocks, when the sweep is through. Caller owns the free blocks.
 create or replace function deleg._close(p_space integer, p_prefix cidr, p_reason text) returns void
 language sql as $$
-    update deleg.origins set closing = true where space = p_space and prefix = p_prefix;
-    update deleg.blocks set draining = true, reason = p_reason
-     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-       and state = 'free' and not draining;
+    update deleg.origins set closing = true, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
+    select deleg._turn(p_space, p_prefix, p_reason);
 $$;
 
 -- [network, prefix length, hierarchical, deprecate] as the servers read it.
@@ -1550,6 +1585,14 @@ begin
     get diagnostics v_looked = row_count;
     more := greatest(v_looked, offers, leases + quarantines) >= p_limit or cardinality(v_holds) >= p_limit / 2;
     for v_origin in
+        select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
+                                   else 'pool is being removed' end as reason
+          from origins where turned is not null order by space, prefix limit 1
+    loop
+        continue when not pg_try_advisory_xact_lock(220, v_origin.space);
+        more := _turn(v_origin.space, v_origin.prefix, v_origin.reason) or more;
+    end loop;
+    for v_origin in
         select o.space, o.prefix, o.kind from origins o
          where o.closing and (o.kind <> 'upstream' or o.expires <= now()) and not exists (
             select from blocks b where b.space = o.space and b.state <> 'free'
@@ -1822,10 +1865,8 @@ $$;
 -- The contrary of _close(). Leases that are being served this moment stay asked back: their holders give them up, or ask anew.
 create or replace function deleg._open(p_space integer, p_prefix cidr) returns void
 language sql as $$
-    update deleg.origins set closing = false where space = p_space and prefix = p_prefix;
-    update deleg.blocks set draining = false, reason = 'upstream leaves it to us'
-     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-       and state = 'free' and draining;
+    update deleg.origins set closing = false, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
+    select deleg._turn(p_space, p_prefix, 'upstream leaves it to us');
     with asked_back as (
         select space, prefix from deleg.blocks
          where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
@@ -2266,7 +2307,7 @@ end $$;
 -- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
 -- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
-create or replace function deleg.keep_events(p_pages integer default 50) returns text
+create or replace function deleg.keep_events(p_pages integer default 25) returns text
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
 declare
@@ -2282,6 +2323,11 @@ begin
     if v_ends is null or v_ends <= now() + interval '28 days' then
         v_ends := _make_events(v_ends, greatest(now(), v_ends));
         return 'made up to ' || v_ends;
+    end if;
+    delete from noted where ctid = any (array(select ctid from noted where at < now() - interval '1 hour' order by at limit 5000));
+    get diagnostics v_done = row_count;
+    if v_done = 5000 then
+        return 'forgot notes';
     end if;
     -- What was taken out before. With it goes what was kept of the partition before it only because a prefix went.
     select relname into v_part from pg_class
@@ -2417,22 +2463,27 @@ language plpgsql security definer set search_path = deleg, pg_temp as $$
 declare
     v_space integer := _space(p_space);
     v_held bigint;
+    v_out boolean;
 begin
+    -- Counting takes its time, so it is done before others have to wait.
+    select count(*) into v_held from blocks
+     where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free';
     perform _own_free_blocks(v_space);
     update origins set removing = true where space = v_space and prefix = p_prefix;
     if not found then
         raise exception 'no pool % in space %', p_prefix, p_space using errcode = 'no_data_found';
     end if;
-    select count(*) into v_held from blocks
-     where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free';
-    if v_held > 0 or exists (
+    v_out := exists (
+        select from blocks
+         where space = v_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state <> 'free');
+    if v_out or exists (
         select from origins where space = v_space and prefix = p_prefix and kind = 'upstream' and expires > now()) then
         perform _close(v_space, p_prefix, 'pool is being removed');
         perform _tell_networks();
     else
         perform _remove_origin(v_space, p_prefix);
     end if;
-    return v_held;
+    return case when v_out then greatest(v_held, 1) else 0 end;
 end $$;
 
 -- Asks the holder, at its next renewal, to give the block up (RFC 6656 flag d). False: no such lease.
@@ -2649,7 +2700,7 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     select 'closing', b.space, b.prefix, format('is free%s, its origin %s is %s', case when b.draining then ', draining' else '' end,
                                                 o.prefix, case when o.closing then 'being removed' else 'not being removed' end)
       from blocks b join origins o on o.space = b.space and o.prefix = b.origin
-     where b.state = 'free' and b.draining <> o.closing
+     where b.state = 'free' and b.draining <> o.closing and (o.turned is null or b.prefix <= o.turned)
     union all
     select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
       from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')

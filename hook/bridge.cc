@@ -11,7 +11,6 @@
 #include "counters.h"
 #include "hook_state.h"
 #include "kea_ops.h"
-#include "packet_filter.h"
 
 namespace subnet_deleg {
 
@@ -48,7 +47,6 @@ int deleg_receive(uint32_t generation, deleg_inbound* packets, int limit, uint8_
             // Not after a short look for more: the caller has packets in hand then.
             if (timeout >= IdleTimeout) {
                 restWhenIdle();
-                restoreFilter();
             }
             return 0;
         case Taken::Packets:

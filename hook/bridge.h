@@ -65,8 +65,9 @@ int deleg_publish_status(const char* json_text);
 // `*answer` (else NULL) is to be given to `deleg_free`.
 int deleg_ask(uint32_t generation, const char* request_json, double timeout, char** answer);
 void deleg_free(char* answer);
-// Whether the answer to the request "usage" may be another one than it was last. Never waits.
-int deleg_moved(void);
+// How many addresses were leased, given back or declined since the request "usage" was answered last; -1 where its
+// answer may have changed in any way. Never waits.
+int64_t deleg_moved(void);
 // The result of `deleg_python_configured`, called with its `ticket`. Does nothing when nobody waits for that any more.
 void deleg_configured(uint32_t ticket, const char* request_json);
 

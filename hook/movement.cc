@@ -5,7 +5,9 @@
 #include <util/multi_threading_mgr.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
+#include <utility>
 
 #include "bridge.h"
 
@@ -19,31 +21,42 @@ Moment Movement::coarseNow() noexcept {
     return static_cast<Moment>(time.tv_sec) + 1e-9 * static_cast<Moment>(time.tv_nsec);
 }
 
-bool Movement::any() const noexcept {
-    return moved_.load(std::memory_order_relaxed) ||
-           (packets_.load(std::memory_order_relaxed) && coarseNow() - looked_.load(std::memory_order_relaxed) > Stale);
+Movement::Watched::Watched(isc::stats::ObservationPtr observed)
+    : observation(std::move(observed)), value(observation->getInteger().first) {}
+
+int64_t Movement::Watched::change() const {
+    return std::abs(observation->getInteger().first - value);
+}
+
+int64_t Movement::addresses() const noexcept {
+    const bool stale =
+        packets_.load(std::memory_order_relaxed) && coarseNow() - looked_.load(std::memory_order_relaxed) > Stale;
+    return stale || moved_.load(std::memory_order_relaxed) ? Unknown : addresses_.load(std::memory_order_relaxed);
 }
 
 void Movement::look() noexcept {
     // With threads, or with one that reads the sockets, Kea may be writing these statistics: then every packet counts.
     if (moved_.load(std::memory_order_relaxed) || std::this_thread::get_id() != main_.load(std::memory_order_relaxed) ||
-        isc::util::MultiThreadingMgr::instance().getMode()) {
+        blind_ || isc::util::MultiThreadingMgr::instance().getMode()) {
         return;
     }
     // The packet at hand shows in the next look.
     looked_.store(coarseNow(), std::memory_order_relaxed);
-    if (std::any_of(watched_.begin(), watched_.end(), [](const Watched& one) {
-            return one.observation->getSize() != one.samples || one.observation->getInteger().first != one.value;
-        })) {
+    int64_t addresses = 0;
+    for (const Watched& one : leases_) {
+        addresses += one.change();
+    }
+    addresses_.store(addresses, std::memory_order_relaxed);
+    if (std::any_of(failures_.begin(), failures_.end(), [](const Watched& one) { return one.change() != 0; })) {
         note();
     }
 }
 
-void Movement::watch(const std::string& name) {
+void Movement::watch(const std::string& name, std::vector<Watched>& where) {
     const auto observation = StatsMgr::instance().getObservation(name);
     blind_ |= !observation;
     if (observation) {
-        watched_.push_back({observation, observation->getInteger().first, observation->getSize()});
+        where.emplace_back(observation);
     }
 }
 
@@ -51,20 +64,21 @@ void Movement::begin() noexcept {
     main_.store(std::this_thread::get_id(), std::memory_order_relaxed);
     looked_.store(coarseNow(), std::memory_order_relaxed);
     packets_.store(false, std::memory_order_relaxed);
+    addresses_.store(0, std::memory_order_relaxed);
     moved_.store(false, std::memory_order_relaxed);
 }
 
 void Movement::watch(const std::vector<uint32_t>& ids) {
-    watched_.clear();
+    leases_.clear();
+    failures_.clear();
     blind_ = false;
     for (const uint32_t id : ids) {
-        // Its samples show also what came and went in between.
-        watch(StatsMgr::generateName("subnet", id, "assigned-addresses"));
-        watch(StatsMgr::generateName("subnet", id, "declined-addresses"));
+        watch(StatsMgr::generateName("subnet", id, "assigned-addresses"), leases_);
+        watch(StatsMgr::generateName("subnet", id, "declined-addresses"), leases_);
     }
     // Those of all subnets: a subnet's own are there only from its first failure on.
-    watch("v4-allocation-fail-shared-network");
-    watch("v4-allocation-fail-subnet");
+    watch("v4-allocation-fail-shared-network", failures_);
+    watch("v4-allocation-fail-subnet", failures_);
 }
 
 Movement& movement() {
@@ -74,6 +88,6 @@ Movement& movement() {
 
 }  // namespace subnet_deleg
 
-int deleg_moved() {
-    return subnet_deleg::movement().any() ? 1 : 0;
+int64_t deleg_moved() {
+    return subnet_deleg::movement().addresses();
 }

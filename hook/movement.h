@@ -31,8 +31,11 @@ class Movement {
     /// Note that something was counted which no statistic of Kea's shows. Any thread.
     void note() noexcept { moved_.store(true, std::memory_order_relaxed); }
 
-    /// Whether anything may have changed since `begin`. Any thread.
-    bool any() const noexcept;
+    /// How many addresses were leased, given back or declined since `begin`, within the last half second not all of
+    /// them; Unknown where more than that may have changed. Any thread.
+    int64_t addresses() const noexcept;
+
+    static constexpr int64_t Unknown = -1;
 
     /// Begin anew. Main thread, before everything is read.
     void begin() noexcept;
@@ -43,9 +46,11 @@ class Movement {
   private:
     /// A statistic, and what it was.
     struct Watched {
+        explicit Watched(isc::stats::ObservationPtr observed);
+        int64_t change() const;
+
         isc::stats::ObservationPtr observation;
         int64_t value;
-        size_t samples;
     };
 
     static constexpr Moment LookInterval = 0.25;  // seconds between two looks while packets come
@@ -54,13 +59,14 @@ class Movement {
     /// now() to within some milliseconds, for a tenth of the cost.
     static Moment coarseNow() noexcept;
     void look() noexcept;
-    void watch(const std::string& name);
+    void watch(const std::string& name, std::vector<Watched>& where);
 
     std::atomic<bool> packets_{true};  // some came since the last look
     std::atomic<bool> moved_{true};
+    std::atomic<int64_t> addresses_{0};
     std::atomic<Moment> looked_{0};
-    std::vector<Watched> watched_;  // main thread only
-    bool blind_ = true;             // likewise: somebody removed a statistic; then every packet counts
+    std::vector<Watched> leases_, failures_;  // main thread only
+    bool blind_ = true;                       // likewise: somebody removed a statistic; then every packet counts
     std::atomic<std::thread::id> main_{};
 };
 

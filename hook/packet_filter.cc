@@ -7,10 +7,7 @@
 
 #include <boost/make_shared.hpp>
 #include <list>
-#include <mutex>
 #include <utility>
-
-#include "hook_state.h"
 
 namespace subnet_deleg {
 namespace {
@@ -67,48 +64,27 @@ class SocketsAside {
     std::list<std::pair<Iface::SocketCollection*, Iface::SocketCollection>> aside_;
 };
 
-/// Kea's thread that reads packets into a queue, if it has one, is stopped while this lives.
-class ReceiverStopped {
-  public:
-    ReceiverStopped() : running_(IfaceMgr::instance().isDHCPReceiverRunning()) {
-        if (running_) {
-            IfaceMgr::instance().stopDHCPReceiver();
-        }
-    }
-    ~ReceiverStopped() {
-        if (running_) {
-            IfaceMgr::instance().startDHCPReceiver(AF_INET);
-        }
-    }
-    ReceiverStopped(const ReceiverStopped&) = delete;
-    ReceiverStopped& operator=(const ReceiverStopped&) = delete;
+PktFilterPtr ours;  // that we put in the place of Kea's
 
-  private:
-    const bool running_;
-};
-
-/// The filter that we put in the place of Kea's, and what it asks. Written by the main thread alone.
-std::mutex ours_mutex;
-PktFilterPtr ours;
-Taker taker = nullptr;
-
-void remember(PktFilterPtr filter, Taker take) {
-    std::lock_guard<std::mutex> lock(ours_mutex);
-    ours = std::move(filter);
-    taker = take;
-}
-
-/// Whether nobody but us has our filter any more.
-bool isLost() {
-    std::lock_guard<std::mutex> lock(ours_mutex);
-    return ours && ours.use_count() == 1;
+/// Whether Kea has our filter still: it makes one anew whenever it opens its sockets.
+bool inPlace() {
+    return ours && ours.use_count() > 1;
 }
 
 void put(const PktFilterPtr& filter) {
     const isc::util::MultiThreadingCriticalSection alone;  // Kea's threads send by it
-    const ReceiverStopped stopped;
-    const SocketsAside aside;
-    IfaceMgr::instance().setPacketFilter(filter);
+    IfaceMgr& interfaces = IfaceMgr::instance();
+    const bool reading = interfaces.isDHCPReceiverRunning();  // a thread that reads packets into a queue
+    if (reading) {
+        interfaces.stopDHCPReceiver();
+    }
+    {
+        const SocketsAside aside;
+        interfaces.setPacketFilter(filter);
+    }
+    if (reading) {
+        interfaces.startDHCPReceiver(AF_INET);
+    }
 }
 
 /// A filter of the kind that Kea has in use.
@@ -126,27 +102,18 @@ using Plain = Kind;
 }  // namespace
 
 void filterPackets(Taker take) {
-    const PktFilterPtr filter = alike<Taking>(take);
-    put(filter);
-    remember(filter, take);
+    if (!inPlace()) {
+        const PktFilterPtr filter = alike<Taking>(take);
+        put(filter);
+        ours = filter;
+    }
 }
 
 void filterNoPackets() {
-    const bool in_use = ours && !isLost();
-    remember({}, nullptr);
-    if (in_use) {
+    if (inPlace()) {
         put(alike<Plain>());
     }
-}
-
-void restoreFilter() {
-    if (isLost()) {
-        hook().main_thread.post([] {
-            if (isLost()) {
-                filterPackets(taker);
-            }
-        });
-    }
+    ours.reset();
 }
 
 }  // namespace subnet_deleg

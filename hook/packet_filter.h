@@ -17,16 +17,13 @@ namespace subnet_deleg {
 /// whichever thread of Kea's reads the sockets, one at a time.
 using Taker = bool (*)(const isc::dhcp::Pkt4Ptr& packet, const isc::dhcp::Iface& interface);
 
-/// Have every packet looked at by `take`, until Kea opens its sockets for another configuration. Main thread only.
+/// Have every packet looked at by `take`, from now on and until Kea opens its sockets for another configuration. Main
+/// thread only; once more does no harm.
 /// @throw isc::dhcp::PacketFilterChangeDenied if Kea won't have it
 void filterPackets(Taker take);
 
 /// Leave packets to Kea again. Main thread only.
 void filterNoPackets();
-
-/// Have the main thread put our filter back, should Kea have put one of its own in its place: it does so whenever it
-/// opens its sockets, and then tells hooks only if the whole configuration is good. Any thread.
-void restoreFilter();
 
 }  // namespace subnet_deleg
 

@@ -95,7 +95,7 @@ class Database:
         self.sql(
             "truncate deleg.pools, deleg.blocks, deleg.origins, deleg.lessees, deleg.usage, deleg.takebacks, deleg.events,"
             " deleg.servers, deleg.selectors, deleg.upstreams, deleg.claims, deleg.usage_days, deleg.events_kept,"
-            " deleg.progress, deleg.holds"
+            " deleg.progress, deleg.noted, deleg.holds"
             " restart identity"
         )
         self.sql("delete from deleg.spaces where space <> 0")

@@ -297,6 +297,10 @@ class Ledger:
             found[n - 1] = held, used
         return found
 
+    def keep_tallies(self) -> None:
+        """Add up what connections that are no more have counted. Raises LedgerUnavailable, LedgerError."""
+        self.run("keep_tallies")
+
     def free_by_length(self) -> list[tuple[int, int, int, int]]:
         """Return space, pool, prefix length and number of free blocks. Raises LedgerUnavailable, LedgerError."""
         return self.run("free_by_length")

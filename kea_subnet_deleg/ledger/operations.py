@@ -371,7 +371,9 @@ class OperationFailed:
 
 
 # Without a look for circles, of which there are none, and without spaces.
-_ENCODER: Final = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+_ENCODER: Final = json.JSONEncoder(
+    check_circular=False, separators=(",", ":"), default=dict
+)  # a policy's mapping of numbers
 
 
 def batch_to_json(operations: Sequence[Operation]) -> str:

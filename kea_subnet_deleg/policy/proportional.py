@@ -126,6 +126,11 @@ class _Scarcity(enum.Enum):
     CRITICAL = enum.auto()
 
 
+# Looking up a member of an enum costs as much as comparing it.
+_PLENTY: Final = _Scarcity.NONE
+_CRITICAL: Final = _Scarcity.CRITICAL
+
+
 @dataclass(slots=True)  # not frozen: that takes a call for each field
 class _Figures:
     """What is decided by, in addresses, made consistent: nobody uses more than it holds, nothing is negative.
@@ -139,13 +144,24 @@ class _Figures:
     others_used: int
     size: int
     free: int
+    free_fraction: float
+    """What is free of the space. All, where nothing is known of it: the ledger knows better what is left."""
 
     @classmethod
     def of(cls, lessee: Lessee, view: View) -> _Figures:
         own, everyone = lessee.holding, view.everyone
         others_held = max(0, everyone.held - own.held)
         others_used = max(0, min(everyone.used - own.used, others_held))
-        return cls(own.held, min(own.used, own.held), others_held, others_used, view.size, min(view.free, view.size))
+        size, free = view.size, min(view.free, view.size)
+        return cls(
+            own.held,
+            min(own.used, own.held),
+            others_held,
+            others_used,
+            size,
+            free,
+            free / size if size else 1.0,
+        )
 
     @property
     def newcomer(self) -> bool:
@@ -168,11 +184,6 @@ class _Figures:
     def fair(self) -> int:
         """The addresses that are the lessee's share of the space (seed [0077])."""
         return self.size * self.used // (self.used + self.others_used) if self.used else 0
-
-    @property
-    def free_fraction(self) -> float:
-        """What is free of the space. All, where nothing is known of it: the ledger knows better what is left."""
-        return self.free / self.size if self.size else 1.0
 
     def halvings(self, most: int) -> int:
         """How often the others' utilisation must be halved to be no more than the lessee's: 0 if it is not, `most` at most.
@@ -218,7 +229,9 @@ class Proportional:
             reason = why
         # Who follows our `s` (size zero) is not told `s` again in the OFFER, by figures that don't yet count what it was offered.
         push = self._push(figures, figures.utilisation, _addresses(length), limits) if wish.prefix_length else None
-        return Grant(length, limits.smallest, reason, numbers | {"push": push} if push else numbers, push is not None)
+        if push is not None:
+            numbers["push"] = push
+        return Grant(length, limits.smallest, reason, numbers, push is not None)
 
     def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
         """Decide on a renewal by the block's own use and by what is left of the space (seed [0010], [0140])."""
@@ -242,9 +255,9 @@ class Proportional:
         return self._push(figures, utilisation, granted, limits) is not None
 
     def _scarcity(self, figures: _Figures) -> _Scarcity:
-        if figures.free_fraction <= self.thresholds.critical:
-            return _Scarcity.CRITICAL
-        return _Scarcity.SCARCE if figures.free_fraction <= self.thresholds.scarce else _Scarcity.NONE
+        if figures.free_fraction > self.thresholds.scarce:
+            return _PLENTY
+        return _CRITICAL if figures.free_fraction <= self.thresholds.critical else _Scarcity.SCARCE
 
     def _spare(self, figures: _Figures) -> int:
         """Return how many addresses may go before space is scarce."""
@@ -266,9 +279,9 @@ class Proportional:
     def _apportion(self, asked: int, figures: _Figures) -> tuple[int | None, str]:
         """Return what is left of a request by what is left of the space: a prefix length, None for nothing; and why."""
         scarcity = self._scarcity(figures)
-        critical = scarcity is _Scarcity.CRITICAL
-        if scarcity is _Scarcity.NONE:
+        if scarcity is _PLENTY:
             return asked, AS_ASKED
+        critical = scarcity is _CRITICAL
         if figures.newcomer:
             if critical and figures.others_utilisation >= self.thresholds.very_high:
                 return None, GONE_NEWCOMER

@@ -20,7 +20,8 @@ class Holding:
     used: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+# What is made for each message is not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
+@dataclass(slots=True, unsafe_hash=True)
 class Lessee:
     """Who asks: its client identifier, and what it holds and uses."""
 
@@ -56,7 +57,7 @@ class Limits:
     smallest: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Wish:
     """One Subnet-Request: a prefix length of 1 to 30, or 0 where the client leaves it to us (RFC 6656 section 3.1).
 

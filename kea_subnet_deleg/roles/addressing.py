@@ -13,15 +13,13 @@ from typing import Any, Final
 
 from kea_subnet_deleg.ledger.networks import Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
-from kea_subnet_deleg.roles.network import PACE, Network, NetworkStore, Surroundings
+from kea_subnet_deleg.roles.network import LONGEST_STILLNESS, PACE, Network, NetworkStore, Surroundings
 from kea_subnet_deleg.roles.serving import Journal, Serving
 from kea_subnet_deleg.roles.subnets import ReservedTerms, Subnet, served_subnets
 from kea_subnet_deleg.roles.usage import Asks, Usage, Watched, subnet_id
 
 __all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Router"]
 
-LONGEST_STILLNESS: Final = 5.0
-"""Seconds without a look at usage at most, while hosts change nothing: leases end by themselves, and usage is to be reported."""
 REREAD: Final = 30.0
 """Seconds until the ledger is read again of which nobody has told that it changed."""
 PACE_RESERVED: Final = 5.0
@@ -68,7 +66,7 @@ class Addressing:
         self._networks = {network.name: Network(network, surroundings) for network in terms}
         self._known: Served | None = None  # what the ledger has, as far as we were told
         self._known_at = 0.0
-        self._still_until = -math.inf  # while no host changes anything
+        self._still_until, self._tolerance = -math.inf, 0  # while not more addresses than this come and go
         self.due = clock()
 
     def configured(self) -> Mapping[str, Any]:
@@ -92,7 +90,7 @@ class Addressing:
         self.due = now + PACE
         if news:
             self._known = None  # also for the next turn, should this one fail
-        elif now < self._still_until and not self._usage.moves:
+        elif now < self._still_until and self._usage.within(self._tolerance):
             return ()
         self._still_until = -math.inf
         served = self._as_told(now)
@@ -113,8 +111,10 @@ class Addressing:
             self._serving.serve(self._subnets(self._served()))
         pace = PACE if self._networks else PACE_RESERVED
         self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
-        if self._networks and all(outcome.still for outcome in outcomes.values()):
+        tolerances = [outcome.tolerance for outcome in outcomes.values()]
+        if tolerances and None not in tolerances:
             self._still_until = now + LONGEST_STILLNESS
+            self._tolerance = min(tolerance for tolerance in tolerances if tolerance is not None)
         return tuple(
             self._terms[name].prefix_length for name, outcome in outcomes.items() for _ in range(outcome.missing)
         )

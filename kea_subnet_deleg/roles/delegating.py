@@ -347,7 +347,9 @@ class Delegating:
     def _discover(self, heard: _Heard) -> Operation | None:
         message, allocation, space, identity = heard.message, heard.allocation, heard.space, heard.lessee.identity
         # Only a block with both c and s asks for the page behind it (RFC 6656 section 6.4); the last such counts.
-        pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
+        pages = None
+        if allocation.information:
+            pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
         if pages or not _wants_blocks(allocation):
             return Listing(space, identity, message.xid, pages[-1] if pages else None, blocks_that_fit(message))
         if self._shortages.own:
@@ -403,7 +405,12 @@ class Delegating:
         scarcity: how much there is counts as not known.
         """
         view = self._views.view(space, pools)
-        if self._shortages.refused or not any(pool.leased for pool in pools):
+        if self._shortages.refused:
+            return view
+        for pool in pools:
+            if pool.leased:
+                break
+        else:
             return view
         if self._unlimited is None or self._unlimited[0] is not view:
             self._unlimited = view, replace(view, size=0)
@@ -426,9 +433,9 @@ class Delegating:
                     f"to {_client(lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
                 )
             return decision
-        numbers: dict[str, float | str | bool] = dict(decision.numbers or {})
-        if decision.push:
-            numbers.setdefault("push", "yes")
+        numbers = decision.numbers
+        if decision.push and (numbers is None or "push" not in numbers):
+            numbers = {**(numbers or {}), "push": "yes"}
         hierarchical = request.hierarchical if self._terms.hierarchical is None else self._terms.hierarchical
         return Size(slot, decision.prefix_length, decision.longest, hierarchical, decision.reason, numbers or None)
 
@@ -649,7 +656,8 @@ _LINES: Final[defaultdict[type[Operation], dict[Result, str]]] = defaultdict(
 
 def _wants_blocks(allocation: SubnetAllocation) -> bool:
     """Whether a DISCOVER asks for blocks, not for the list of what the client holds."""
-    return not any(request.information for request in allocation.requests)
+    requests = allocation.requests
+    return not (requests[0].information if len(requests) == 1 else any(request.information for request in requests))
 
 
 def _asks(heard: _Heard) -> bool:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, Served
 from kea_subnet_deleg.policy.growth import (
+    HORIZON,
     NEARLY_FULL,
     Block,
     Demand,
@@ -29,6 +30,8 @@ PACE: Final = 1.0
 """Seconds between two looks; more often while a network has nothing to give, and while one fills."""
 PACE_EMPTY: Final = 0.5
 PACE_FILLING: Final = 0.2
+LONGEST_STILLNESS: Final = 5.0
+"""Seconds without a look at usage at most, while hosts change little: leases end by themselves, and usage is to be reported."""
 STILL_LEASE: Final = 60.0
 """Seconds of a block's lease from which on its end is watched closely."""
 AFTER_GROWTH: Final = 10.0
@@ -104,13 +107,13 @@ class _Grown(NamedTuple):
 class Outcome(NamedTuple):
     """What a network's turn came to: blocks missing, whether anything changed in the ledger, and seconds until the next look.
 
-    `still`: nothing is under way that time alone would bring further soon.
+    `tolerance`: how many addresses may come and go before another look could lead to anything; None where time alone could.
     """
 
     missing: int
     changed: bool
     pace: float
-    still: bool
+    tolerance: int | None
 
 
 class Network:
@@ -155,7 +158,7 @@ class Network:
         changed = bool(grown.blocks or decided.drain or decided.end)
         pace = self._pace(usable, level, now, raced=grown.raced)
         still = not (changed or grown.missing or pace < PACE_EMPTY) and self._is_still(usable, now)
-        return Outcome(grown.missing, changed, pace, still)
+        return Outcome(grown.missing, changed, pace, self._tolerance(level) if still else None)
 
     def _demand(self, level: Filled, local: Sequence[LocalBlock], now: float) -> Demand:
         """Return what the network met lately; requests that found nothing are remembered until they are served."""
@@ -236,6 +239,12 @@ class Network:
         if raced or (half_way and rising) or now - self._grown_at < AFTER_GROWTH:
             return PACE_FILLING
         return PACE if any(not block.draining for block in blocks) else PACE_EMPTY
+
+    def _tolerance(self, level: Filled) -> int | None:
+        """Return half the addresses that may be taken until the network grows; None where they will be, before the next look."""
+        coming = self._usage.rate(self._terms.name) * (HORIZON + LONGEST_STILLNESS)
+        room = self._terms.high_water * level.capacity - level.used - coming
+        return None if room < 0 else int(room / 2)
 
     def _is_still(self, blocks: Iterable[Block], now: float) -> bool:
         """Whether no host is known to wait, no block is on its way out, and the log will have nothing to say."""

@@ -32,8 +32,8 @@ class Asks(Protocol):
     def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:
         """Have Kea do something and return what it answers; timeout in seconds."""
 
-    def moved(self) -> bool:
-        """Tell whether usage may be another than it was when Kea was asked for it last."""
+    def moved(self) -> int | None:
+        """Tell how many addresses came and went since Kea was asked for usage last; None where more than that may have happened."""
 
 
 class Watched(NamedTuple):
@@ -127,10 +127,10 @@ class Usage:
         empty = 0.0 if count.empty_since is None else self._read_at - count.empty_since
         return Figures(count.in_use, count.unusable, empty)
 
-    @property
-    def moves(self) -> bool:
-        """Whether there is anything to be followed: a change that is not read yet, a rate that is not down to nothing."""
-        return any(self._rates.values()) or self._kea.moved()
+    def within(self, addresses: int) -> bool:
+        """Whether Kea can tell that no more addresses came and went since the last reading, and nothing else happened."""
+        moved = self._kea.moved()
+        return moved is not None and moved <= addresses
 
     def rate(self, network: str) -> float:
         """Return how many addresses per second a network's hosts took lately, over those given back."""

@@ -271,6 +271,5 @@ class Agent:
         watched.register(self._waking, select.POLLIN)
         if self._ledger.connected and self._listening:
             watched.register(self._ledger.fileno(), select.POLLIN)
-        watched.poll(math.ceil(rest * 1000))
-        with contextlib.suppress(BlockingIOError):
+        if (self._waking.fileno(), select.POLLIN) in watched.poll(math.ceil(rest * 1000)):
             self._waking.recv(4096)

@@ -90,8 +90,11 @@ class Kea(Protocol):
         """
         ...
 
-    def moved(self) -> bool:
-        """Tell whether the answer to `usage` may be another one than it was last, at next to no cost."""
+    def moved(self) -> int | None:
+        """Tell how many addresses were leased, given back or declined since `usage` was answered last, at next to no cost.
+
+        What happened within the last half second may be missing. None: the answer may have changed in any way, as by hosts not served.
+        """
         ...
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
@@ -246,9 +249,10 @@ class EmbeddedKea:
             raise KeaRefused(text)
         raise KeaUnavailable(f"no answer within {timeout} s" if verdict == _TIMED_OUT else "the hook is being unloaded")
 
-    def moved(self) -> bool:
+    def moved(self) -> int | None:
         """See `Kea.moved`."""
-        return bool(self._lib.deleg_moved())
+        addresses = int(self._lib.deleg_moved())
+        return None if addresses < 0 else addresses
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """See `Kea.log`."""

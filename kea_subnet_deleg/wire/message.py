@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -42,6 +42,7 @@ SMALLEST_MAX_MESSAGE: Final = 576
 
 _HEADER: Final = struct.Struct("!BBBBIHHIIII16s")
 _OPERATIONS: Final = (BOOTREQUEST, BOOTREPLY)
+_NO_NAMES: Final = bytes(192)
 _OVERLOAD_FILE: Final = 0x01
 _OVERLOAD_SNAME: Final = 0x02
 # Plain integers: comparing and looking up enum members costs a call each.
@@ -83,7 +84,6 @@ class MessageType(enum.IntEnum):
 
 
 _NO_RELAY_INFORMATION: Final = RelayInformation()
-_NOTHING: Final[list[bytes]] = []
 _TYPES: Final = {bytes((member,)): member for member in MessageType}
 
 
@@ -139,9 +139,12 @@ class Message:
             raise MalformedMessage(f"offset 2: hardware address of {hlen} octets, at most 16 fit")
         if data[236:OPTIONS_START] != MAGIC_COOKIE:
             raise MalformedMessage(f"offset 236: magic cookie {data[236:OPTIONS_START].hex()}, must be 63825363")
-        instances, overload = _read_options(data)
-        parts = tuple(instances.pop(_SUBNET_ALLOCATION, _NOTHING))
-        options = _join_options(instances)
+        options, parts, overload = _read_options(data)
+        _check_lengths(options)
+        sname = file = b""
+        if data[SNAME.start : FILE.stop] != _NO_NAMES:
+            sname = b"" if overload & _OVERLOAD_SNAME else data[SNAME].rstrip(b"\0")
+            file = b"" if overload & _OVERLOAD_FILE else data[FILE].rstrip(b"\0")
         relay = _NO_RELAY_INFORMATION
         if _RELAY_AGENT_INFORMATION in options:
             relay = RelayInformation.decode(options[_RELAY_AGENT_INFORMATION])
@@ -166,11 +169,11 @@ class Message:
             siaddr,
             giaddr,
             chaddr[:hlen],
-            b"" if overload & _OVERLOAD_SNAME else data[SNAME].rstrip(b"\0"),
-            b"" if overload & _OVERLOAD_FILE else data[FILE].rstrip(b"\0"),
+            sname,
+            file,
             _message_type(options),
             MappingProxyType(options),
-            parts,
+            tuple(parts),
             identifier,
             relay,
             vss,
@@ -236,32 +239,30 @@ class Message:
         return None if value is None else int.from_bytes(value, "big")
 
 
-def _read_options(data: bytes) -> tuple[dict[int, list[bytes]], int]:
-    """Return the instances of each option, in the order of RFC 3396 section 5 (options, file, sname), and option 52."""
-    instances: dict[int, list[bytes]] = {}
-    scan_options(data, OPTIONS_START, len(data), instances)
-    if _OVERLOAD not in instances:
-        return instances, 0
-    value = b"".join(instances[_OVERLOAD])
+def _read_options(data: bytes) -> tuple[dict[int, bytes], list[bytes], int]:
+    """Return the options, in the order of RFC 3396 section 5 (options, file, sname), the values of option 220, and option 52."""
+    options: dict[int, bytes] = {}
+    parts: list[bytes] = []
+    scan_options(data, OPTIONS_START, len(data), options, parts)
+    if _OVERLOAD not in options:
+        return options, parts, 0
+    value = options[_OVERLOAD]
     if value not in (b"\1", b"\2", b"\3"):
         raise MalformedMessage(f"option 52 (overload) is {value.hex() or 'empty'}, must be 01, 02 or 03")
     if value[0] & _OVERLOAD_FILE:
-        scan_options(data, FILE.start, FILE.stop, instances)
+        scan_options(data, FILE.start, FILE.stop, options, parts)
     if value[0] & _OVERLOAD_SNAME:
-        scan_options(data, SNAME.start, SNAME.stop, instances)
-    return instances, value[0]
+        scan_options(data, SNAME.start, SNAME.stop, options, parts)
+    return options, parts, value[0]
 
 
-def _join_options(instances: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
-    """Join the instances of each option (RFC 3396 section 7) and check the length of those that have one."""
-    options: dict[int, bytes] = {}
-    for code, values in instances.items():
-        options[code] = value = values[0] if len(values) == 1 else b"".join(values)
+def _check_lengths(options: Mapping[int, bytes]) -> None:
+    """Raise MalformedMessage where an option has not the length that it must have."""
+    for code, value in options.items():
         if code in FIXED_LENGTHS and len(value) != FIXED_LENGTHS[code]:
             raise MalformedMessage(f"option {code} has {len(value)} octets, must have {FIXED_LENGTHS[code]}")
         if code == _CLIENT_IDENTIFIER and len(value) < 2:  # RFC 2132 section 9.14
             raise MalformedMessage(f"option 61 (client identifier) has {len(value)} octets, must have 2 or more")
-    return options
 
 
 def _message_type(options: Mapping[int, bytes]) -> MessageType:

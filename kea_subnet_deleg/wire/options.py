@@ -34,6 +34,7 @@ class Option(enum.IntEnum):
     VIRTUAL_SUBNET_SELECTION = 221
 
 
+_SUBNET_ALLOCATION: Final = int(Option.SUBNET_ALLOCATION)
 # Plain integers: these are looked up for every message, and an enum member's hash is a Python call.
 FIXED_LENGTHS: Final[Mapping[int, int]] = {
     int(Option.REQUESTED_ADDRESS): 4,
@@ -53,12 +54,14 @@ class MalformedMessage(ValueError):
     """The octets are not a DHCPv4 message; the text says at which offset, what, and the value found."""
 
 
-def scan_options(data: bytes, start: int, end: int, instances: dict[int, list[bytes]]) -> None:
-    """Read one options field, `data[start:end]`, adding the value of each option instance to `instances`.
+def scan_options(data: bytes, start: int, end: int, options: dict[int, bytes], parts: list[bytes]) -> None:
+    """Read one options field, `data[start:end]`, into `options`; what an option has there already, it continues.
+
+    The value of each option 220 goes to `parts` instead: RFC 6656 section 4.1 has several of them.
 
     A field that ends without an END option is read to its end, as Kea does; what follows END is ignored.
     Raises MalformedMessage where an option runs over the end of its field.
-    Source: RFC 2132 sections 2 and 3.1-3.2; instances stay apart for RFC 3396 section 7.
+    Source: RFC 2132 sections 2 and 3.1-3.2, RFC 3396 section 7.
     """
     offset = start
     while offset < end:
@@ -76,10 +79,12 @@ def scan_options(data: bytes, start: int, end: int, instances: dict[int, list[by
             raise MalformedMessage(
                 f"offset {offset}: option {code} announces {data[offset + 1]} octets, but only {end - value} are left"
             )
-        if code in instances:
-            instances[code].append(data[value:stop])
+        if code == _SUBNET_ALLOCATION:
+            parts.append(data[value:stop])
+        elif code in options:
+            options[code] += data[value:stop]
         else:
-            instances[code] = [data[value:stop]]
+            options[code] = data[value:stop]
         offset = stop
 
 
@@ -97,4 +102,4 @@ def write_option(code: int, value: bytes) -> bytes:
 
 def write_instances(code: int, parts: Iterable[bytes]) -> bytes:
     """Return one instance of option `code` for each of `parts`, of at most 255 octets each."""
-    return b"".join(bytes((code, len(part))) + part for part in parts)
+    return b"".join([bytes((code, len(part))) + part for part in parts])

@@ -96,12 +96,13 @@ def reply(
     except struct.error:
         numbers = (server_identifier, lease_time, t1, t2)
         raise ValueError(f"server identifier and times {numbers}: each must be 0 to 4294967295") from None
-    asked = request.options
-    echoed = {code: asked[code] for code in _ECHOED if code in asked}
+    echoed: Mapping[int, bytes] = request.options
     if vss is not _UNSUPPORTED:
-        _answer_vss(request, vss, echoed)
-    for code, value in echoed.items():
-        options[code] = write_option(code, value)
+        echoed = changed = {code: echoed[code] for code in _ECHOED if code in echoed}
+        _answer_vss(request, vss, changed)
+    for code in _ECHOED if vss is _UNSUPPORTED else echoed:
+        if code in echoed:
+            options[code] = write_option(code, echoed[code])
     if extra_options:
         _add_options(options, extra_options)
     relay = options.pop(_RELAY_AGENT_INFORMATION, b"")  # after everything else, RFC 3046 section 2.2

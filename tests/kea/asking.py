@@ -64,9 +64,10 @@ class Asking:
     def usage(self, *ids: int, exact: bool = False) -> dict[str, Any]:
         return self.ask(op="usage", ids=list(ids), exact=exact)
 
-    def moved(self) -> bool:
+    def moved(self) -> int | None:
         """What `Kea.moved` returns."""
-        return bool(self.call({"moved": True})["answer"])
+        answer: int | None = self.call({"moved": True})["answer"]
+        return answer
 
     def configured(self, text: str | None) -> None:
         """What `configured` is to answer from now on; None: it fails."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -17,7 +17,8 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, Client
 
-LARGE = ("blocks", "events", "lessees", "usage", "takebacks", "origins", "usage_days")
+LARGEST = ("blocks", "events", "lessees", "usage", "usage_days")
+LARGE = (*LARGEST, "takebacks", "origins")
 Plans = Callable[..., list[str]]
 
 
@@ -83,9 +84,10 @@ def _fill_own(database: Database) -> None:
         "        case when n = 99 then now() else 'infinity' end from generate_series(0, 99) as n"
     )
     database.sql(
-        "insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, lease_time, expires, network)"
+        "insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, lease_time, expires, network)"
         " select 0, set_masklen(o.prefix::inet + n * 256::bigint, 24)::cidr, o.prefix, 1, state::deleg.block_state,"
         "        case when state = 'leased' then true end, case when state = 'leased' then n + (select min(lessee) from deleg.lessees) end,"
+        "        case when state = 'leased' then o.prefix::inet - '0.0.0.0'::inet end, case when state = 'leased' then 0 end,"
         "        case when state = 'leased' then 3600 end, case when state <> 'free' then now() + interval '1 hour' end,"
         "        case when state = 'local' then 'network ' || n end"
         "   from deleg.origins o, (select n, case when n < 8 then 'leased' when n < 12 then 'local' else 'free' end as state"
@@ -104,9 +106,28 @@ def analyze(database: Database) -> None:
         database.sql(psycopg.sql.SQL("analyze deleg.{}").format(psycopg.sql.Identifier(table)).as_string(None))
 
 
-def whole_reads(plans: list[str]) -> list[str]:
+def whole_reads(plans: list[str], tables: Sequence[str] = LARGE) -> list[str]:
     """Return the plans in which a large table, or a partition of it, is read from its beginning to its end."""
-    return [plan for plan in plans if re.search(rf"Seq Scan on (deleg\.)?({'|'.join(LARGE)})(_\w+)?\b", plan)]
+    return [plan for plan in plans if re.search(rf"Seq Scan on (deleg\.)?({'|'.join(tables)})(_\w+)?\b", plan)]
+
+
+_SCAN = re.compile(rf"Scan .*\bon (?:deleg\.)?(?:{'|'.join(LARGE)})(?:_\w+)?\b.*actual rows=([\d.]+) loops=(\d+)")
+_REMOVED = re.compile(r"Rows Removed by \w[\w ]*: (\d+)")
+
+
+def rows_read(plans: list[str]) -> int:
+    """Return how many rows of large tables a query looked at, with all within it, those among them that it had no use for."""
+    read = 0.0
+    for plan in plans:
+        loops = 0
+        for line in plan.splitlines():
+            if "->" in line or "Scan" in line:
+                found = _SCAN.search(line)
+                loops = int(found[2]) if found else 0
+                read += float(found[1]) * loops if found else 0
+            elif removed := _REMOVED.search(line):
+                read += int(removed[1]) * loops
+    return round(read)
 
 
 def batch(*operations: Operation) -> Jsonb:
@@ -142,6 +163,7 @@ def test_the_clients_messages(plans: Plans) -> None:
             found = plans("apply", batch=batch(*operations))
             assert len(found) > 3, name
             assert whole_reads(found) == [], name
+            assert rows_read(found) < 200, name
 
 
 def test_the_sweep(plans: Plans) -> None:
@@ -149,6 +171,7 @@ def test_the_sweep(plans: Plans) -> None:
         found = plans("sweep", limit=100, quarantine=60)
         assert len(found) > 20
         assert whole_reads(found) == []
+        assert rows_read(found) < 100 * 100
 
 
 @pytest.mark.parametrize("reserve", [0, 1000])
@@ -166,9 +189,11 @@ def test_takeback(plans: Plans) -> None:
         )
         assert len(found) > 20
         assert whole_reads(found) == []
+        assert rows_read(found) < 50 * 50
         found = plans("takeback_least_used", space=0, pools=[2, 3], addresses=5000, limit=50, grace=60)
         assert len(found) > 1
         assert whole_reads(found) == []
+        assert rows_read(found) < 3 * 5000  # a sample of 5000 of 20000
 
 
 BLOCKS = ["172.16.8.0/24", "172.16.9.0/24", "172.16.24.0/24", "10.0.0.0/24"]
@@ -230,10 +255,56 @@ def test_what_those_who_ask_hold(plans: Plans) -> None:
         found = plans("holdings", **asked)
         assert found
         assert whole_reads(found) == []
+        assert 0 < rows_read(found) < 64 * 50
 
 
-def test_a_whole_read_would_be_seen(plans: Plans) -> None:
-    assert len(whole_reads(plans("totals"))) == 1
+QUIET: dict[str, int] = {
+    "totals": 1000,
+    "free_by_length": 1000,
+    "directory": 1000,
+    "keep_tallies": 1000,
+    "keep_days": 4 * 1000,
+    "keep_events": 100,
+}
+"""What servers ask the clock for, without parameters: how many rows of large tables it may read."""
+
+
+@pytest.mark.parametrize("query", QUIET)
+def test_what_the_timers_ask(plans: Plans, query: str) -> None:
+    for _ in range(7):
+        found = plans(query)
+        assert whole_reads(found, LARGEST) == []
+        assert rows_read(found) <= QUIET[query]
+
+
+OPERATORS: dict[str, dict[str, object]] = {
+    "lease_deprecate": {"space": "default", "prefix": IPv4Network(HELD[0])},
+    "lease_takeback": {"space": "default", "prefix": IPv4Network(HELD[0])},
+    "history": {"prefix": IPv4Network(HELD[0]), "covering": False},
+    "covering": {"prefix": IPv4Network("10.64.0.77/32"), "covering": True},
+    "report": {"prefix": IPv4Network(HELD[0])},
+}
+ASKED = {
+    "history": "select * from deleg.history(0, %(prefix)s, %(covering)s)",
+    "covering": "select * from deleg.history(0, %(prefix)s, %(covering)s)",
+    "report": "select * from report.subnets where space = 'default' and subnet = %(prefix)s",
+}
+
+
+@pytest.mark.parametrize("query", OPERATORS)
+def test_what_operators_ask_about_one_prefix(plans: Plans, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUERIES, query, ASKED.get(query) or QUERIES[query])
+    for _ in range(7):
+        found = plans(query, **OPERATORS[query])
+        assert whole_reads(found, LARGEST) == []
+        assert len(found) > 0
+
+
+def test_a_whole_read_would_be_seen(plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUERIES, "x", "select count(*) from deleg.blocks where state <> %(state)s")
+    found = plans("x", state="quarantined")
+    assert len(whole_reads(found)) == 1
+    assert rows_read(found) == 20000
 
 
 # ------------------------------------------------------------------------------------------------ 10^5 free blocks

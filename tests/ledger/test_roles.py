@@ -27,7 +27,7 @@ from tests.ledger.scene import SERVER, Client, do, results
 
 TABLES: tuple[LiteralString, ...] = (
     "schema_version", "spaces", "selectors", "pools", "origins", "lessees", "servers", "blocks", "usage", "takebacks", "events",
-    "domain", "upstreams", "claims", "usage_days", "origins_use", "events_kept", "progress",
+    "domain", "upstreams", "claims", "usage_days", "origins_use", "events_kept", "noted", "progress",
 )  # fmt: skip
 REPORTS: tuple[LiteralString, ...] = ("subnets", "lessees", "pools", "networks", "upstreams", "growth")
 WRITES: tuple[LiteralString, ...] = (

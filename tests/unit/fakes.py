@@ -103,8 +103,8 @@ class FakeKea:
             case _:
                 return {"added": [], "opened": [], "closed": [], "withdrawn": [], "failed": {}, "unknown-networks": []}
 
-    def moved(self) -> bool:
-        return True
+    def moved(self) -> int | None:
+        return None
 
     def logged(self, identifier: str) -> list[str]:
         return [text for _, name, text in self.lines if name == identifier]

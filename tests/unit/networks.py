@@ -60,14 +60,17 @@ class Kea:
     missed: int = 0
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     fail_on: str = ""
-    told: Any = None
+    told: dict[int, tuple[int, int]] | None = None
 
-    def moved(self) -> bool:
-        return bool(self._figures() != self.told)
+    def moved(self) -> int | None:
+        figures = self._figures()
+        if self.told is None or self.unserved or any(subnet.failures for subnet in self.subnets.values()):
+            return None
+        changes = [(figures[key], before) for key, before in self.told.items() if key in figures]
+        return sum(abs(now[0] - before[0]) + abs(now[1] - before[1]) for now, before in changes)
 
-    def _figures(self) -> object:
-        subnets = {key: (one.assigned, one.declined, one.peak, one.failures) for key, one in self.subnets.items()}
-        return subnets, +self.unserved
+    def _figures(self) -> dict[int, tuple[int, int]]:
+        return {key: (one.assigned, one.declined) for key, one in self.subnets.items()}
 
     def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:  # noqa: ARG002  # as Kea has it
         self.asked.append(request)

@@ -394,6 +394,32 @@ class TestStillness:
         still.turn()
         assert len(still.open()) == 2
 
+    def test_few_hosts_of_many_that_fit_are_no_reason_to_look(self, still: Site) -> None:
+        def one_comes() -> None:
+            still.kea.arrive(1)
+
+        still.run(20.0, one_comes)
+        assert 10 <= still.kea.in_use() <= 40
+        assert len(still.kea.requests("usage")) <= 6
+
+    def test_half_of_what_is_left_until_it_grows_is(self, still: Site) -> None:
+        still.run(6.0)
+        still.kea.asked.clear()
+        still.turn()
+        assert still.kea.asked == []
+        still.kea.arrive(110)  # 202 may be in use before it grows, and one is
+        still.now = still.addressing.due
+        still.turn()
+        assert len(still.kea.requests("usage")) == 1
+
+    def test_a_rate_that_fills_it_soon_is_followed(self, still: Site) -> None:
+        def thirty_come() -> None:
+            still.kea.arrive(30)
+
+        still.run(5.0, thirty_come)
+        assert still.addressing.due - still.now == pytest.approx(0.2)
+        assert len(still.open()) > 1
+
     def test_a_network_without_a_block_waits_for_its_first_host(self, site: Site) -> None:
         site.run(2.0)
         site.store.calls.clear()

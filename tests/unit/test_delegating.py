@@ -11,9 +11,21 @@ from typing import Any
 
 import pytest
 
-from kea_subnet_deleg.ledger import LedgerUnavailable, Operation, OperationFailed, Outcome, Selector
+from kea_subnet_deleg.ledger import Ledger, LedgerUnavailable, Operation, OperationFailed, Outcome, Selector
 from kea_subnet_deleg.ledger.upstreams import Upstreams
-from kea_subnet_deleg.policy import Limits, Policy
+from kea_subnet_deleg.policy import (
+    BestFit,
+    Grant,
+    Holding,
+    Lessee,
+    Limits,
+    Policy,
+    Refusal,
+    RenewalVerdict,
+    Reported,
+    View,
+    Wish,
+)
 from kea_subnet_deleg.roles.admission import Admission
 from kea_subnet_deleg.roles.authentication import AuthenticationKey
 from kea_subnet_deleg.roles.delegating import Delegating
@@ -586,3 +598,79 @@ def test_a_space_by_its_relay(database: Database) -> None:
 def test_a_pool_whose_policy_this_server_lacks(database: Database) -> None:
     database.pool("10.0.0.0/24", policy="elsewhere")
     assert len(Server(database).offer(26)) == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is decided by
+
+
+class Witness:
+    """Decides as best fit does, and keeps what it was told of each lessee."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Holding]] = []
+
+    def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
+        self.seen.append(("grant", lessee.holding))
+        return BestFit().grant(wish, lessee, view, limits)
+
+    def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
+        self.seen.append(("renew", lessee.holding))
+        return BestFit().renew(reported, lessee, view, limits)
+
+    def push(self, lessee: Lessee, granted: int, view: View, limits: Limits) -> bool:
+        self.seen.append((f"push {granted}", lessee.holding))
+        return BestFit().push(lessee, granted, view, limits)
+
+
+class Asked:
+    """A ledger, and whose holdings it was asked for."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.apply = ledger.apply
+        self.asked: list[list[tuple[int, bytes]]] = []
+
+    def holdings(self, asked: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
+        self.asked.append(list(asked))
+        return self.ledger.holdings(asked)
+
+
+def test_what_who_asks_holds_is_of_this_moment(database: Database) -> None:
+    """Read once a batch, for those alone whose messages are decided by it; the totals may be old."""
+    database.pool("10.0.0.0/8")
+    witness, ledger, views = Witness(), Asked(database.ledger()), LedgerViews()
+    views.read(ledger.ledger)
+    policies = {"best-fit": witness}
+    role = Delegating(terms(), surroundings(ledger, views, FakeKea(), {int(SERVER): 2}, policies=policies))
+
+    def hear(*messages: Message | bytes) -> list[Message]:
+        witness.seen.clear()
+        ledger.asked.clear()
+        return [decode(answer.data) for answer in role.handle([inbound(data) for data in messages])]
+
+    (offer,) = hear(message(Type.DISCOVER, Allocation((Request(24),)), client=1))
+    (block,) = offer.allocation.blocks
+    assert witness.seen == [("grant", Holding())]
+    (_,) = hear(message(Type.REQUEST, information(block), client=1, server=SERVER))
+    assert witness.seen == [("push 256", Holding())]
+    (_,) = hear(message(Type.REQUEST, information(block.using(100, 70, 3)), client=1, xid=2))
+    assert witness.seen == [("renew", Holding(256, 0))]
+    identities = {client: b"\1\2" + client.to_bytes(5, "big") for client in (1, 2)}
+    hear(
+        message(Type.DISCOVER, Allocation((Request(0, information=True),)), client=1, xid=3),
+        message(Type.DISCOVER, Allocation((Request(26),)), client=2, xid=4),
+        b"nonsense",
+        message(Type.DISCOVER, Allocation((Request(25), Request(26))), client=1, xid=5),
+        message(Type.RELEASE, information(block), client=2, xid=6, server=SERVER),
+    )
+    assert ledger.asked == [[(0, identities[2]), (0, identities[1])]]
+    assert witness.seen == [("grant", Holding()), *[("grant", Holding(256, 70))] * 2]
+
+
+def test_nobody_decides_by_figures(database: Database) -> None:
+    database.pool("10.0.0.0/8")
+    ledger, views = Asked(database.ledger()), LedgerViews(wanted=lambda _: False)
+    views.read(ledger.ledger)
+    role = Delegating(terms(), surroundings(ledger, views, FakeKea(), {int(SERVER): 2}))
+    assert len(role.handle([inbound(message(Type.DISCOVER, Allocation((Request(24),))))])) == 1
+    assert ledger.asked == []

@@ -3,6 +3,10 @@
 -- and nobody counts.
 -- Only the tables, and functions that are no more; all others are made by the second half of schema.sql.
 
+-- Who is at work finishes first, and nobody begins: so none holds one of these tables and waits for another.
+select pg_advisory_xact_lock(222, 0);
+lock table deleg.blocks, deleg.events in access exclusive mode;
+
 insert into deleg.schema_version (version) values (3);
 
 -- ---------------------------------------------------------------------------------------------------------- the events
@@ -12,12 +16,12 @@ alter table deleg.domain add column history_days integer default 400 check (hist
 update deleg.domain set history_days = null;
 
 -- What there is becomes a partition as it is: it is read once, to see where it ends, and for the index, but not copied.
+create sequence deleg.events_seq;
+select setval('deleg.events_seq', coalesce(max(seq), 0) + 1, false) from deleg.events;
 alter table deleg.events rename to events_before;
 alter table deleg.events_before alter column seq drop identity, drop constraint events_pkey;
 drop index deleg.events_prefix, deleg.events_was, deleg.events_identity, deleg.events_at;
 
-create sequence deleg.events_seq;
-select setval('deleg.events_seq', coalesce(max(seq), 0) + 1, false) from deleg.events_before;
 create table deleg.events (
     seq bigint not null default nextval('deleg.events_seq'),
     at timestamptz not null default clock_timestamp(),
@@ -46,14 +50,22 @@ end $$;
 create table deleg.events_default partition of deleg.events default;
 create index events_what on deleg.events using brin (
     at, prefix inet_bloom_ops (n_distinct_per_range = 2000), nullif(was, prefix) inet_bloom_ops (n_distinct_per_range = 1000),
-    lessee int8_bloom_ops (n_distinct_per_range = 1000)) with (pages_per_range = 32);
-create index events_identity on deleg.events (space, identity, kind, at) where identity is not null;
+    lessee int8_bloom_ops (n_distinct_per_range = 1000), identity bytea_bloom_ops (n_distinct_per_range = 500)) with (pages_per_range = 32);
 
 create table deleg.events_kept (
     like deleg.events,
     primary key (space, prefix)
 ) with (fillfactor = 70);
 create index events_kept_went on deleg.events_kept (at) where state is null;
+
+create unlogged table deleg.noted (
+    space integer not null,
+    identity bytea not null,
+    kind text not null,
+    at timestamptz not null default now(),
+    primary key (space, identity, kind)
+);
+create index noted_at on deleg.noted (at);
 
 create table deleg.progress (
     what text primary key,
@@ -88,6 +100,8 @@ create index blocks_free_origin on deleg.blocks (space, origin, masklen(prefix) 
 create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot) where xid is not null;
 create index blocks_due on deleg.blocks (due) where due is not null;
 create index origins_closing on deleg.origins (space, prefix) where closing;
+alter table deleg.origins add column turned cidr;
+create index origins_turned on deleg.origins (space, prefix) where turned is not null;
 
 create table deleg.holds (
     hold bigint generated always as identity primary key,
