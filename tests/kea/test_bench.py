@@ -46,7 +46,7 @@ def values(runs: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def test_every_figure_has_its_ratio_medians_and_raw_runs(done: Done) -> None:
-    assert list(done.report) == list(TITLES)
+    assert list(done.report) == list(TITLES) == [f"B{number}" for number in range(1, 11)]
     for figure in done.report.values():
         assert {"ratio", "ours", "peer", "runs", "spread"} <= set(figure)
         assert figure["ratio"] > 0
@@ -70,7 +70,7 @@ def test_the_peer_is_the_better_of_its_configurations(done: Done) -> None:
         runs = done.report[name]["runs"]
         sides = [values(runs[f"peer, {configuration}"]) for configuration in ("default", "multi-threading")]
         assert values(runs["peer"]) == [max(pair) for pair in zip(*sides, strict=True)]
-        assert set(done.report[name]["ratios"]) == {"over-best", "over-default"}
+        assert {"over-best", "over-default"} < set(done.report[name]["ratios"])
 
 
 def test_what_was_delegated_and_renewed_was_checked(done: Done) -> None:
