@@ -663,9 +663,10 @@ end $$;
 
 -- These were offered, for so many seconds.
 create or replace function deleg._hold(p_space integer, p_prefixes cidr[], p_seconds bigint) returns void
-language sql as $$
-    insert into deleg.holds (ends, space, prefixes) values (now() + make_interval(secs => p_seconds), p_space, p_prefixes)
-$$;
+language plpgsql as $$
+begin
+    insert into deleg.holds (ends, space, prefixes) values (now() + make_interval(secs => p_seconds), p_space, p_prefixes);
+end $$;
 
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
 create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
@@ -1614,9 +1615,10 @@ end $$;
 -- Lock 1 of a lessee, if nobody has it. Without, its rows are left alone: who serves it would find them changed under his hands, and keep
 -- what is free by then locked, without lock 2.
 create or replace function deleg._own_client(p_space integer, p_lessee bigint) returns boolean
-language sql as $$
-    select pg_try_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), p_space)) from deleg.lessees where lessee = p_lessee
-$$;
+language plpgsql as $$
+begin
+    return (select pg_try_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), p_space)) from deleg.lessees where lessee = p_lessee);
+end $$;
 
 -- What of these holds is offered still, though the time is over.
 create or replace function deleg._lapsed(p_holds bigint[], p_limit integer) returns table (space integer, prefix cidr, lessee bigint)
@@ -1668,15 +1670,21 @@ $$;
 -- What each of these lessees holds and uses; nothing for those that hold nothing. n: which of them, from 1.
 create or replace function deleg.holdings(p_spaces integer[], p_identities bytea[])
 returns table (n integer, held bigint, used bigint)
-language sql stable security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
-    select w.n::integer, sum(_size(b.prefix))::bigint, coalesce(sum(_used(b.prefix, u.in_use, u.high_water)), 0)::bigint
-      from unnest(p_spaces, p_identities) with ordinality as w (space, identity, n)
-      join lessees l on l.space = w.space and l.identity = w.identity
-      join blocks b on b.space = l.space and b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')
-      left join usage u on u.space = b.space and u.prefix = b.prefix
-     group by w.n
-$$;
+language plpgsql stable security definer                     -- whose plan is kept; that of an SQL function is not
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan as $$
+begin
+    return query
+        select w.n::integer, sum(_size(b.prefix))::bigint, coalesce(sum(_used(b.prefix, u.in_use, u.high_water)), 0)::bigint
+          from unnest(p_spaces, p_identities) with ordinality as w (space, identity, n)
+         cross join lateral (select x.lessee from lessees x where x.space = w.space and x.identity = w.identity offset 0) as l
+         cross join lateral (
+                select x.prefix from blocks x
+                 where x.space = w.space and x.lessee = l.lessee and x.xid is not null and x.state in ('leased', 'reserved') offset 0) as b
+          left join lateral (
+                select x.in_use, x.high_water from usage x where x.space = w.space and x.prefix = b.prefix offset 0) as u on true
+         group by w.n;
+end $$;
 
 -- Tallies of connections that are no more are added up. One server at a time.
 create or replace function deleg.keep_tallies() returns void

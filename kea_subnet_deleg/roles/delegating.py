@@ -227,15 +227,27 @@ class Delegating:
 
         Raises LedgerUnavailable, and then none of them may be answered: the clients will ask again.
         """
+        answers: list[Outbound] = []
+        self.serve(packets, answers.extend)
+        return answers
+
+    def serve(self, packets: Iterable[Inbound], send: Callable[[list[Outbound]], object]) -> None:
+        """As `handle`, but what is committed is sent at once, where the rest of the batch takes longer.
+
+        Raises LedgerUnavailable: what was not sent until then may not be answered.
+        """
         self._debug, self._info = self._journal.writes_debug(), self._journal.writes_info()
         try:
-            return self._handle(packets)
+            for tasks in _transactions(self._tasks(packets)):
+                outcomes = self._ledger.apply([task.operation for task in tasks])
+                answers = map(self._answer, tasks, outcomes)
+                send([answer for answer in answers if answer is not None])
         finally:
             for counter, n in self._counted.items():
                 self._journal.count(counter, n)
             self._counted.clear()
 
-    def _handle(self, packets: Iterable[Inbound]) -> list[Outbound]:
+    def _tasks(self, packets: Iterable[Inbound]) -> list[_Task]:
         heard = [one for packet in packets if (one := self._read(packet)) is not None]
         self._look_up(heard)
         tasks = []
@@ -245,11 +257,7 @@ class Delegating:
                 self._counted["silent"] += 1
             else:
                 tasks.append(_Task(one, operation))
-        if not tasks:
-            return []
-        outcomes = self._ledger.apply([task.operation for task in tasks])
-        answers = map(self._answer, tasks, outcomes)
-        return [answer for answer in answers if answer is not None]
+        return tasks
 
     # ------------------------------------------------------------------------------------------------- what is asked
 
@@ -665,6 +673,25 @@ def _asks(heard: _Heard) -> bool:
     if heard.message.type is _DISCOVER:
         return bool(heard.allocation.requests) and _wants_blocks(heard.allocation)
     return heard.message.type is _REQUEST and bool(heard.allocation.information)
+
+
+_NOT_FLUSHED: Final = (Offer, Listing, Note)
+"""What deleg.apply() commits without waiting for the disk, if it is alone."""
+
+
+def _transactions(tasks: list[_Task]) -> list[list[_Task]]:
+    """Part a batch into transactions.
+
+    What need not be on disk before it is answered goes first, alone: else whoever offers next, here or at another server, would
+    wait for this one's disk. Not where somebody asks for both, so that each client's messages stay in order.
+    """
+    soon = [task for task in tasks if isinstance(task.operation, _NOT_FLUSHED)]
+    if not soon or len(soon) == len(tasks):
+        return [tasks] if tasks else []
+    rest = [task for task in tasks if not isinstance(task.operation, _NOT_FLUSHED)]
+    if {task.operation.identity for task in soon}.isdisjoint([task.operation.identity for task in rest]):
+        return [soon, rest]
+    return [tasks]
 
 
 def _check_content(message: Message, allocation: SubnetAllocation) -> None:
