@@ -333,25 +333,27 @@ create table deleg.progress (
 create or replace function deleg._blocks_changed() returns trigger
 language plpgsql set enable_nestloop = off set enable_hashjoin = on set enable_seqscan = off set jit = off as $$
 declare
-    v_wrong record;
-    v_deltas deleg.tallies[];
+    v_odd record;
 begin
     -- Scalar subqueries, so that lessees and origins are looked up for each row and not joined.
-    select * into v_wrong from now_ n
-     where (n.prefix <<= n.origin and masklen(n.prefix) <= 30
-        and (n.state = 'free' or n.expires is not null)
-        and case n.state
-            when 'free' then coalesce(n.lessee, n.xid) is null and n.expires is null and n.network is null
-            when 'offered' then n.lessee + n.xid + n.slot + n.lease_time is not null and n.hierarchical is not null and not n.draining
-                 and (select l.space from deleg.lessees l where l.lessee = n.lessee) = n.space
-            when 'leased' then n.lessee + n.xid + n.slot + n.lease_time is not null and n.hierarchical
-            when 'reserved' then n.lessee + n.xid + n.slot + n.lease_time is not null and not n.hierarchical
-            when 'local' then coalesce(n.lessee, n.xid) is null and n.network is not null
-            else n.xid is null end
-        and (tg_op = 'UPDATE' or (select o.pool from deleg.origins o where o.space = n.space and o.prefix = n.origin) = n.pool)) is not true
-     limit 1;
-    if found then
-        raise exception 'block % of space % is not a valid % block: %', v_wrong.prefix, v_wrong.space, v_wrong.state, to_jsonb(v_wrong)
+    select n.*, n.valid is not true as wrong into v_odd
+      from (select x.*, x.prefix <<= x.origin and masklen(x.prefix) <= 30
+                   and (x.state = 'free' or x.expires is not null)
+                   and case x.state
+                       when 'free' then coalesce(x.lessee, x.xid) is null and x.expires is null and x.network is null
+                       when 'offered' then x.lessee + x.xid + x.slot + x.lease_time is not null and x.hierarchical is not null
+                            and not x.draining and (select l.space from deleg.lessees l where l.lessee = x.lessee) = x.space
+                       when 'leased' then x.lessee + x.xid + x.slot + x.lease_time is not null and x.hierarchical
+                       when 'reserved' then x.lessee + x.xid + x.slot + x.lease_time is not null and not x.hierarchical
+                       when 'local' then coalesce(x.lessee, x.xid) is null and x.network is not null
+                       else x.xid is null end
+                   and (tg_op = 'UPDATE' or (select o.pool from deleg.origins o where o.space = x.space and o.prefix = x.origin) = x.pool)
+                   as valid
+              from now_ x) as n
+     where n.valid is not true or (n.due is null) <> (n.expires is null) or n.due > n.expires and n.state <> 'offered'
+     order by n.valid nulls first limit 1;
+    if v_odd.wrong then
+        raise exception 'block % of space % is not a valid % block: %', v_odd.prefix, v_odd.space, v_odd.state, to_jsonb(v_odd)
             using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
     end if;
     if tg_op = 'INSERT' then
@@ -359,9 +361,10 @@ begin
         select space, case state when 'free' then 'created' else state::text end, prefix, state, draining, lessee, server, expires, reason,
                detail
           from now_;
-        select array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies) into v_deltas from (
-            select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, count(*) as amount
-              from now_ group by 1, 2, 3, 4) as d where what is not null;
+        insert into deleg.tallies as t (space, pool, what, length, process, amount)
+        select space, pool, deleg._counts_as(state, draining), masklen(prefix), pg_backend_pid(), count(*)
+          from now_ where deleg._counts_as(state, draining) is not null group by 1, 2, 3, 4
+        on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     else
         -- A prefix that changes: deleg._block_moved(). What is only looked at later than before (sweep) is no change.
         insert into deleg.events (space, kind, was, prefix, was_state, state, draining, lessee, server, expires, reason, detail)
@@ -373,15 +376,14 @@ begin
                o.prefix, n.prefix, o.state, n.state, n.draining, coalesce(n.lessee, o.lessee), n.server, n.expires, n.reason, n.detail
           from was_ o join now_ n on n.space = o.space and n.prefix = o.prefix
          where n.due is not distinct from o.due or n.expires is distinct from o.expires or n.state <> o.state;
-        select array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies) into v_deltas from (
-            select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, sum(one) as amount
-              from (select space, pool, state, draining, prefix, 1 as one from now_
-                    union all select space, pool, state, draining, prefix, -1 from was_) as both_sides
-             group by 1, 2, 3, 4 having sum(one) <> 0) as d where what is not null;
+        insert into deleg.tallies as t (space, pool, what, length, process, amount)
+        select space, pool, deleg._counts_as(state, draining), masklen(prefix), pg_backend_pid(), sum(one)
+          from (select space, pool, state, draining, prefix, 1 as one from now_
+                union all select space, pool, state, draining, prefix, -1 from was_) as both_sides
+         where deleg._counts_as(state, draining) is not null group by 1, 2, 3, 4 having sum(one) <> 0
+        on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     end if;
-    perform deleg._count(v_deltas);
-    -- Who changes an end need not think of when it is looked at.
-    if exists (select from now_ where (due is null) <> (expires is null) or due > expires and state <> 'offered') then
+    if v_odd.wrong is not null then                          -- who changes an end need not think of when it is looked at
         update deleg.blocks b set due = b.expires
           from now_ n
          where b.space = n.space and b.prefix = n.prefix
@@ -395,9 +397,10 @@ language plpgsql set enable_seqscan = off set jit = off as $$
 begin
     insert into deleg.events (space, kind, was, was_state, reason)
     select space, 'removed', prefix, state, 'merged or withdrawn' from was_;
-    perform deleg._count(array_agg(row(space, pool, what, length, pg_backend_pid(), amount)::deleg.tallies)) from (
-        select space, pool, deleg._counts_as(state, draining) as what, masklen(prefix) as length, -count(*) as amount
-          from was_ group by 1, 2, 3, 4) as d where what is not null;
+    insert into deleg.tallies as t (space, pool, what, length, process, amount)
+    select space, pool, deleg._counts_as(state, draining), masklen(prefix), pg_backend_pid(), -count(*)
+      from was_ where deleg._counts_as(state, draining) is not null group by 1, 2, 3, 4
+    on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     return null;
 end $$;
 
@@ -414,33 +417,24 @@ end $$;
 -- What is used of what lessees hold.
 create or replace function deleg._usage_changed() returns trigger
 language plpgsql as $$
-declare
-    v_process integer := pg_backend_pid();
 begin
     if tg_op = 'INSERT' then
-        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
-            select space, sum(deleg._used(prefix, in_use, high_water)) as amount from now_ where lessee is not null group by space) as d;
+        insert into deleg.tallies as t (space, pool, what, length, process, amount)
+        select space, 0, 'used', 0, pg_backend_pid(), sum(deleg._used(prefix, in_use, high_water)) from now_ where lessee is not null group by space
+        on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     elsif tg_op = 'DELETE' then
-        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
-            select space, -sum(deleg._used(prefix, in_use, high_water)) as amount from was_ where lessee is not null group by space) as d;
+        insert into deleg.tallies as t (space, pool, what, length, process, amount)
+        select space, 0, 'used', 0, pg_backend_pid(), -sum(deleg._used(prefix, in_use, high_water)) from was_ where lessee is not null group by space
+        on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     else
-        perform deleg._count(array_agg(row(space, 0, 'used', 0, v_process, amount)::deleg.tallies)) from (
-            select space, sum(amount) as amount
-              from (select space, deleg._used(prefix, in_use, high_water) as amount from now_ where lessee is not null
-                    union all select space, -deleg._used(prefix, in_use, high_water) from was_ where lessee is not null) as both_sides
-             group by space having sum(amount) <> 0) as d;
-    end if;
-    return null;
-end $$;
-
--- Only this connection's rows: nobody waits.
-create or replace function deleg._count(p_deltas deleg.tallies[]) returns void
-language plpgsql as $$
-begin
-    if p_deltas is not null then
-        insert into deleg.tallies as t select d.* from unnest(p_deltas) as d
+        insert into deleg.tallies as t (space, pool, what, length, process, amount)
+        select space, 0, 'used', 0, pg_backend_pid(), sum(amount)
+          from (select space, deleg._used(prefix, in_use, high_water) as amount from now_ where lessee is not null
+                union all select space, -deleg._used(prefix, in_use, high_water) from was_ where lessee is not null) as both_sides
+         group by space having sum(amount) <> 0
         on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     end if;
+    return null;
 end $$;
 
 -- As what a block is counted; null: not at all.
