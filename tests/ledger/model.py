@@ -311,7 +311,6 @@ class Model:
     def quarantine(self, block: IPv4Network, due: bool = False) -> None:
         held = self.held[block]
         held.state, held.draining, held.due, held.usage = "quarantined", False, due, None
-        held.xid = held.slot = 0
         self.takebacks.pop(block, None)
 
     def sweep(self, quarantine: int) -> tuple[int, int, int, int, int, bool]:

@@ -76,12 +76,15 @@ contacts = st.builds(
 )
 
 
+details = st.sampled_from((None, {"share": 0.5}, {"push": "newcomer"}))
+
+
 @st.composite
 def size_lists(draw: st.DrawFn) -> tuple[Size, ...]:
     sizes = []
     for slot in range(draw(st.integers(1, 3))):
         wanted = draw(lengths)
-        detail = draw(st.sampled_from((None, {"share": 0.5}, {"push": "newcomer"})))
+        detail = draw(details)
         named = None
         if draw(st.integers(0, 3)) == 0:  # a client may name a block as small as it likes
             origin = draw(st.sampled_from(ORIGINS))
@@ -106,6 +109,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.models = self.new_models()
         self.replays: dict[tuple[int, bytes], int] = {}
         self.batch: list[tuple[Operation, Outcome]] = []
+        self.newcomers = 0
         for ledger, server in zip(self.ledgers, SERVERS, strict=True):
             ledger.server_seen(server, "model", "0")
         for space in range(len(SPACES)):
@@ -145,7 +149,51 @@ class LedgerMachine(RuleBasedStateMachine):
             data.draw(st.sampled_from((None, None, None, 64, 600))),
             data.draw(size_lists()),
         )
+        self.close_batch()  # messages of different clients in one batch are in no order: who comes first, gets the lowest block
         self.send(at, operation, model.offer(operation), data)
+
+    @rule(
+        at=connections,
+        space=spaces,
+        number=st.integers(2, 6),
+        wanted=lengths,
+        longest=lengths,
+        hierarchical=st.booleans(),
+        detail=details,
+        contact=contacts,
+        asked=asked_times,
+        left=st.sets(st.integers(0, 5)),
+    )
+    def crowd(
+        self,
+        at: int,
+        space: int,
+        number: int,
+        wanted: int,
+        longest: int,
+        hierarchical: bool,
+        detail: dict[str, str | float | bool] | None,
+        contact: Contact,
+        asked: int | None,
+        left: set[int],
+    ) -> None:
+        """Newcomers who want the same, in one batch, and in another their REQUESTs; some change their offer, which is refused."""
+        self.close_batch()
+        model, server = self.models[space], SERVERS[at]
+        pools = tuple(pool.number for pool in model.pools.values())
+        size = Size(0, wanted, max(wanted, longest), hierarchical, "model", detail)
+        requests = []
+        for n in range(number):
+            self.newcomers += 1
+            client = b"\2" + self.newcomers.to_bytes(4, "big")
+            offer = Offer(space, client, 7, server, contact, 3600, asked, HOLD, pools, None, None, (size,))
+            expected = model.offer(offer)
+            self.batch.append((offer, expected))
+            blocks = tuple(Wanted.of(g.prefix, g.hierarchical ^ (n in left), expected.more) for g in expected.blocks)
+            requests.append(Accept(space, client, 7, server, contact, blocks))
+        self.close_batch(at)
+        self.batch = [(request, model.accept(request)) for request in requests]
+        self.close_batch(at)
 
     @rule(
         at=connections,
@@ -170,6 +218,7 @@ class LedgerMachine(RuleBasedStateMachine):
         model, server, contact = self.models[space], SERVERS[at], data.draw(contacts)
         pools = tuple(pool.number for pool in model.pools.values())
         operation = Offer(space, client, xid, server, contact, lease_time, None, HOLD, pools, None, None, sizes)
+        self.close_batch()
         expected = model.offer(operation)
         self.batch.append((operation, expected))
         blocks = tuple(Wanted.of(granted.prefix, granted.hierarchical, False) for granted in expected.blocks)
@@ -453,8 +502,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def table(self) -> dict[tuple[int, IPv4Network], tuple[object, ...]]:
         rows = self.database.sql(
             "select b.space, prefix, state::text, draining, pool, network, expires <= now(), coalesce(detail ? 'push', false),"
-            " identity, case state when 'quarantined' then 0 else xid end, case state when 'quarantined' then 0 else slot end, hierarchical,"
-            " lease_time from deleg.blocks b left join deleg.lessees using (lessee)"
+            " identity, xid, slot, hierarchical, lease_time from deleg.blocks b left join deleg.lessees using (lessee)"
         )
         return {(space, prefix): tuple(rest) for space, prefix, *rest in rows}
 
@@ -489,6 +537,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def _row(held: Held, pool: int) -> tuple[object, ...]:
+    transaction = (None, None) if held.state == "quarantined" else (held.xid, held.slot)
     return (
         held.state,
         held.draining,
@@ -498,7 +547,7 @@ def _row(held: Held, pool: int) -> tuple[object, ...]:
         # When the quarantine begins, the figures of the lease are gone.
         held.push and held.state != "quarantined",
         *(
-            (held.client, held.xid, held.slot, held.hierarchical, held.lease_time)
+            (held.client, *transaction, held.hierarchical, held.lease_time)
             if held.client
             else (None, None, None, None, None)
         ),
