@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
-from kea_subnet_deleg.ledger import Accept, Granted, Offer, Outcome, Renew, Result, Size
+from kea_subnet_deleg.ledger import (
+    Accept,
+    Granted,
+    Listing,
+    Offer,
+    Operation,
+    Outcome,
+    Reclaim,
+    Release,
+    Renew,
+    Result,
+    Size,
+)
 
 HELD = ("leased", "reserved")
 OUT = ("offered", *HELD)
@@ -171,6 +183,22 @@ class Model:
             if held.client == client and held.state in states and xid in (None, held.xid)
         )
 
+    def apply(self, asks: Operation) -> Outcome:
+        match asks:
+            case Offer():
+                return self.offer(asks)
+            case Accept():
+                return self.accept(asks)
+            case Renew():
+                return self.renew(asks)
+            case Release():
+                return self.release(asks)
+            case Reclaim():
+                return self.reclaim(asks)
+            case Listing():
+                return self.listing(asks)
+        raise NotImplementedError(type(asks))
+
     def offer(self, asks: Offer) -> Outcome:
         client, xid = asks.identity, asks.xid
         blocks = self.of(client, *OUT, xid=xid)
@@ -281,30 +309,30 @@ class Model:
         nonce = self.agree(client, asks.contact.nonce)
         return Outcome(Result.ACKNOWLEDGED, min(times), tuple(renewed), nonce=nonce)
 
-    def release(self, client: bytes, named: int | None, blocks: Iterable[IPv4Network]) -> Outcome:
-        if named is not None and named not in self.domain:
+    def release(self, asks: Release) -> Outcome:
+        if asks.named is not None and asks.named not in self.domain:
             return Outcome(Result.NOTHING)
-        mine = sorted(set(blocks) & set(self.of(client, *HELD)))
+        mine = sorted(set(asks.blocks) & set(self.of(asks.identity, *HELD)))
         for block in mine:
             self.quarantine(block)
         released = tuple(_granted(block, self.held[block]) for block in mine)
         return Outcome(Result.RELEASED if mine else Result.NOTHING, None, released)
 
-    def reclaim(self, client: bytes, xid: int, named: int) -> Outcome:
-        spare = [] if named in self.domain else self.of(client, "offered", xid=xid)
+    def reclaim(self, asks: Reclaim) -> Outcome:
+        spare = [] if asks.named in self.domain else self.of(asks.identity, "offered", xid=asks.xid)
         for block in spare:
             self.give_back(block)
         return Outcome(Result.RECLAIMED if spare else Result.NOTHING)
 
-    def listing(self, client: bytes, after: IPv4Network | None, limit: int) -> Outcome:
-        blocks = [block for block in self.of(client, *HELD) if after is None or block > after]
+    def listing(self, asks: Listing) -> Outcome:
+        blocks = [block for block in self.of(asks.identity, *HELD) if asks.after is None or block > asks.after]
         if not blocks:
             return Outcome(Result.NOTHING)
         page = []
-        for block in blocks[:limit]:
+        for block in blocks[: asks.limit]:
             held = self.held[block]
             page.append(_granted(block, held, deprecate=held.draining or self.origin(block).closing))
-        return Outcome(Result.LISTED, None, tuple(page), more=len(blocks) > limit)
+        return Outcome(Result.LISTED, None, tuple(page), more=len(blocks) > asks.limit)
 
     # ------------------------------------------------------------------------------------------------ time, operators
 
