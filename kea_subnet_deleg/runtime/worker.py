@@ -26,8 +26,10 @@ IDLE_WAIT: Final = 5.0
 
 LINGER: Final = 0.002
 LONGEST_LINGER: Final = 0.02
-"""Seconds to wait for more packets while another worker is at the ledger: half as long as the last batch took, within these. A
-transaction costs as much as a dozen messages; where many servers share a ledger, all are faster if each has fewer of them."""
+"""Seconds to wait for more packets while another worker is at the ledger, at least and at most."""
+ENOUGH: Final = 32
+"""Messages of a batch from which on waiting for more gains nothing. A transaction costs as much as a dozen messages: where many servers
+share a ledger, and so each has few, all are faster if they wait for up to half as long as their last batch took."""
 
 
 class Shift:
@@ -86,7 +88,7 @@ class Worker:
         self._prepare = prepare
         self._own = own
         self._prepared = False
-        self._took = 0.0
+        self._linger = LINGER
         self._batch_size = batch_size
         self._shift = shift or Shift()
         self._answers = answers
@@ -107,7 +109,7 @@ class Worker:
     def _receive(self) -> list[Inbound] | None:
         wait = self._keeper.wait(IDLE_WAIT)
         if self._shift.busy:
-            return self._kea.receive(self._batch_size, wait, min(max(LINGER, self._took / 2), LONGEST_LINGER))
+            return self._kea.receive(self._batch_size, wait, self._linger)
         return self._kea.receive(self._batch_size, wait)
 
     def _turn(self, packets: list[Inbound]) -> None:
@@ -130,7 +132,8 @@ class Worker:
                     self._own[address] = interface
             began = time.monotonic()
             self._role.serve(packets, self._kea.send)
-            self._took = time.monotonic() - began
+            took = time.monotonic() - began
+            self._linger = min(max(LINGER, took / 2 * (1 - len(packets) / ENOUGH)), LONGEST_LINGER)
         except LedgerUnavailable as error:
             self._journal.count("ledger-down", len(packets))
             self._keeper.lost(str(error))
