@@ -1428,6 +1428,7 @@ language sql immutable as $$
 $$;
 
 -- One batch of client messages, one transaction, one round trip. Returns one outcome per message, in their order.
+-- Each client's messages are done in order; those of different clients are not, as they came at the same time.
 -- Each op: {"op": offer|accept|renew|release|reclaim|list|note, "space": n, "identity": hex, ...}. Raises if any single op fails: the
 -- server then sends them one by one, so that one failure does not take the others with it.
 -- (The planner's settings: plans are kept for the life of a connection, and must not be made for the few blocks of the first minute.)
@@ -1694,15 +1695,6 @@ begin
     select space, pool, what, length, 0, sum(amount) from gone group by space, pool, what, length having sum(amount) <> 0
     on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
 end $$;
-
--- All tallies anew, by counting. Alone with the ledger until the end of the transaction.
-create or replace function deleg._count_all() returns void
-language sql as $$
-    lock table deleg.blocks, deleg.usage, deleg.tallies in exclusive mode;
-    delete from deleg.tallies;
-    insert into deleg.tallies (space, pool, what, length, process, amount)
-    select space, pool, what, length, 0, amount from deleg._counted;
-$$;
 
 -- What servers need to know of spaces, pools and each other, as one value.
 create or replace function deleg.directory() returns jsonb

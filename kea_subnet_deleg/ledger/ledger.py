@@ -223,6 +223,8 @@ class Ledger:
     def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
         """Do what a batch of messages asks, in one transaction, and return an outcome for each, in their order.
 
+        Each client's messages are done in order; those of different clients are not, as they came at the same time.
+
         When this returns, everything but offers is on PostgreSQL's disk (I6). Where an operation fails, all are tried one by
         one, and only what fails alone comes back as OperationFailed.
 

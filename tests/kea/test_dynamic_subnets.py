@@ -318,6 +318,18 @@ def test_whether_usage_has_moved(driven: Driven) -> None:
     wait_until(lambda: asking.moved() != 0, 2.0)
 
 
+def test_usage_moves_when_a_lease_ends_while_nobody_says_anything(driven: Driven) -> None:
+    asking = driven.asking
+    asking.serve(subnet(FIRST, lifetime=3))
+    host = driven.host()
+    host.lease()
+    usage = asking.usage(number(FIRST))
+    assert usage["subnets"][str(number(FIRST))]["assigned"] == 1
+    assert asking.moved() == 0
+    wait_until(lambda: asking.moved() != 0)
+    assert asking.usage(number(FIRST))["subnets"][str(number(FIRST))]["assigned"] == 0
+
+
 def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp_path: Path) -> None:
     """Kea counts what it leased itself; the database knows of all."""
     driven = make(make_site, tmp_path)
