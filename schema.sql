@@ -581,17 +581,20 @@ language plpgsql set enable_seqscan = off set jit = off as $$
 declare
     v_origin deleg.origins;
     v_wrong cidr[];
+    v_rows tid[];
     v_last cidr;
 begin
     select * into strict v_origin from deleg.origins where space = p_space and prefix = p_prefix;
-    select array_agg(prefix order by prefix) filter (where state = 'free' and draining <> v_origin.closing), (array_agg(prefix order by prefix))[5000]
-      into v_wrong, v_last
-      from (select prefix, state, draining from deleg.blocks
+    select array_agg(prefix order by prefix) filter (where state = 'free' and draining <> v_origin.closing),
+           array_agg(ctid order by prefix) filter (where state = 'free' and draining <> v_origin.closing),
+           (array_agg(prefix order by prefix))[5000]
+      into v_wrong, v_rows, v_last
+      from (select ctid, prefix, state, draining from deleg.blocks
              where space = p_space and prefix > v_origin.turned
                and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
              order by prefix limit 5000) as following;
     v_last := coalesce(case when cardinality(v_wrong) > 250 then v_wrong[250] end, v_last);
-    update deleg.blocks set draining = v_origin.closing, reason = p_reason where space = p_space and prefix = any (v_wrong[1:250]);
+    update deleg.blocks set draining = v_origin.closing, reason = p_reason where ctid = any (v_rows[1:250]);
     update deleg.origins set turned = v_last where space = p_space and prefix = p_prefix;
     return v_last is not null;
 end $$;
@@ -849,10 +852,12 @@ declare
     v_free deleg.blocks;
 begin
     if p_named is not null then
-        select * into v_free from deleg.blocks
-         where space = p_space and due is null and not draining and pool = any (p_pools)
-           and prefix = any (array(select network(set_masklen(p_named, len)) from generate_series(1, masklen(p_named)) as len))
-           and (p_barred is null or origin <> all (p_barred));
+        select f.* into v_free
+          from generate_series(1, masklen(p_named)) as len
+         cross join lateral (
+                select * from deleg.blocks
+                 where space = p_space and prefix = network(set_masklen(p_named, len)) and due is null and not draining offset 0) as f
+         where f.pool = any (p_pools) and (p_barred is null or f.origin <> all (p_barred));
         if found then
             return v_free;
         end if;
@@ -940,6 +945,7 @@ language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_kept cidr[];
+    v_rows tid[];                                            -- where they are: locked, so that nobody moves them
     v_xids bigint[];
     v_least bigint;
     v_reserved boolean;
@@ -947,14 +953,15 @@ declare
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
     -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.)
-    select array_agg(b.prefix order by w.n), min(deleg._within(b.lease_time, o)), bool_or(not b.hierarchical)
-      into v_kept, v_least, v_reserved
+    select array_agg(b.prefix order by w.n), array_agg(b.row), min(deleg._within(b.lease_time, o)), bool_or(not b.hierarchical)
+      into v_kept, v_rows, v_least, v_reserved
       from jsonb_array_elements(p_op -> 'blocks') with ordinality as w (block, n)
-      join deleg.blocks b on b.space = p_space and b.prefix = (w.block ->> 0)::cidr
-      join deleg.origins o on o.space = b.space and o.prefix = b.origin
-     where b.lessee = v_lessee and b.hierarchical = (w.block ->> 1)::boolean
-       and (not (w.block ->> 2)::boolean or b.detail ? 'push')
-       and b.state in ('offered', 'leased', 'reserved');
+     cross join lateral (
+            select x.*, x.ctid as row from deleg.blocks x
+             where x.space = p_space and x.prefix = (w.block ->> 0)::cidr and x.lessee = v_lessee
+               and x.hierarchical = (w.block ->> 1)::boolean and (not (w.block ->> 2)::boolean or x.detail ? 'push')
+               and x.state in ('offered', 'leased', 'reserved') offset 0 for update) as b
+      join deleg.origins o on o.space = p_space and o.prefix = b.origin;
     if v_kept is null or cardinality(v_kept) < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
     end if;
@@ -964,16 +971,11 @@ begin
            server = (p_op ->> 'server')::inet, lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
            due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
-     where space = p_space and prefix = any (v_kept)
-       -- Once more: since it was read above, the sweeper may have ended the offer, and another client may even have the block.
-       and lessee = v_lessee and state in ('offered', 'leased', 'reserved')
+     where ctid = any (v_rows)
      returning prefix, hierarchical, xid)
     -- Without d, also where it is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
     select jsonb_agg(deleg._wire(prefix, hierarchical, false) order by array_position(v_kept, prefix)), array_agg(distinct xid)
       into v_blocks, v_xids from leased;
-    if v_blocks is null then
-        return jsonb_build_object('outcome', 'refused');
-    end if;
     if exists (select from deleg.blocks
                 where space = p_space and lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
         perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
@@ -1002,8 +1004,10 @@ declare
     v_deprecate boolean;
     v_mixed boolean := exists (
         select from jsonb_array_elements(p_op -> 'blocks') as e
-          join deleg.blocks b on b.space = p_space and b.prefix = (e ->> 0)::cidr
-         where e ->> 1 <> 'refuse' and b.lessee = v_lessee and b.state in ('leased', 'reserved'));
+         cross join lateral (
+                select from deleg.blocks
+                 where space = p_space and prefix = (e ->> 0)::cidr and lessee = v_lessee and state in ('leased', 'reserved') offset 0) as b
+         where e ->> 1 <> 'refuse');
     v_lease bigint;
     v_least bigint := null;
     v_uniform boolean := true;
@@ -1129,10 +1133,12 @@ begin
         return jsonb_build_object('outcome', 'nothing');
     end if;
     for v_block in
-        select prefix, hierarchical from deleg.blocks
-         where space = p_space and lessee = v_lessee and state in ('leased', 'reserved')
-           and prefix in (select value::cidr from jsonb_array_elements_text(p_op -> 'blocks'))
-         order by prefix for update
+        select b.prefix, b.hierarchical
+          from (select distinct value::cidr as prefix from jsonb_array_elements_text(p_op -> 'blocks') order by 1) as w
+         cross join lateral (
+                select x.prefix, x.hierarchical from deleg.blocks x
+                 where x.space = p_space and x.prefix = w.prefix and x.lessee = v_lessee and x.state in ('leased', 'reserved')
+                offset 0 for update) as b
     loop
         perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
         v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
@@ -1160,6 +1166,7 @@ end $$;
 create or replace function deleg._list(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
+    v_lessee bigint := deleg._lessee(p_space, p_identity);
     v_blocks jsonb;
     v_least bigint;
     v_more boolean;
@@ -1171,9 +1178,10 @@ begin
       from (select b.prefix, b.hierarchical, b.draining or o.closing as deprecate, row_number() over (order by b.prefix) as n,
                    case when b.expires = 'infinity' then 4294967295
                         else greatest(0, floor(extract(epoch from b.expires - now())))::bigint end as remaining
-              from deleg.blocks b join deleg.origins o on o.space = b.space and o.prefix = b.origin
-             where b.space = p_space and b.lessee = deleg._lessee(p_space, p_identity) and b.xid is not null and b.state in ('leased', 'reserved')
-               and (p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr)
+              from (select * from deleg.blocks
+                     where space = p_space and lessee = v_lessee and xid is not null and state in ('leased', 'reserved') offset 0) as b
+              join deleg.origins o on o.space = b.space and o.prefix = b.origin
+             where p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr
              order by b.prefix limit (p_op ->> 'limit')::integer + 1) as page;
     if v_blocks is null then
         return jsonb_build_object('outcome', 'nothing');
