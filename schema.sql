@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (3);
+insert into deleg.schema_version (version) values (4);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -317,8 +317,8 @@ create index noted_at on deleg.noted (at);
 -- How far work that is done in steps has come.
 create table deleg.progress (
     what text primary key,
-    part text,                                   -- events: of this partition
-    pages bigint,                                --   so many pages are in events_kept
+    part text,                                   -- events, summary: of this partition (of those before it, all)
+    pages bigint,                                --   so many pages are in events_kept, or in the index
     space integer,                               -- days: the last block that was looked at; null: at the beginning
     prefix cidr
 );
@@ -2307,6 +2307,39 @@ begin
         p_part, format('(%s,0)', p_from), format('(%s,0)', p_to));
 end $$;
 
+-- The index has a filter only of those ranges of 32 pages that were summarized; a query reads all others. VACUUM does that, too, but comes to
+-- a partition of few events late or never, and leaves out the last range. That of a week that goes on stays out: each insert would write to
+-- it. Nor is what is to be taken out. At most p_ranges in a step; returns how many pages were done.
+create or replace function deleg._summarize_events(p_ranges integer) returns bigint
+language plpgsql set search_path = deleg, pg_temp as $$
+declare
+    v_before progress;
+    v_part record;
+    v_from bigint;
+    v_to bigint;
+begin
+    select * into v_before from progress where what = 'summary';
+    with parts as materialized (
+        select part, ends, pg_relation_size(part::regclass) / current_setting('block_size')::bigint as pages from _event_parts())
+    select part, until into v_part
+      from (select *, case when ends > now() then pages / 32 * 32 else pages end as until from parts) as p
+     where until > case when part = v_before.part then v_before.pages else 0 end
+       and ends >= coalesce((select ends from parts where part = v_before.part), '-infinity')
+       and (ends < now() - make_interval(days => (select history_days from domain))) is not true
+     order by ends limit 1;
+    if not found then
+        return 0;
+    end if;
+    v_from := case when v_part.part = v_before.part then v_before.pages else 0 end;
+    v_to := least(v_part.until, (v_from / 32 + p_ranges) * 32);
+    perform brin_summarize_range(i.indexrelid::regclass, page)
+       from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam, generate_series(v_from, v_to - 1, 32) as page
+      where i.indrelid = v_part.part::regclass and a.amname = 'brin';
+    insert into progress as p (what, part, pages) values ('summary', v_part.part, v_to)
+    on conflict (what) do update set part = excluded.part, pages = excluded.pages;
+    return v_to - v_from;
+end $$;
+
 -- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
 -- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
@@ -2343,6 +2376,10 @@ begin
             execute format('drop table %I', v_part);
         end if;
         return 'dropped ' || v_part;
+    end if;
+    v_done := _summarize_events(greatest(1, p_pages / 3));
+    if v_done > 0 then
+        return format('summarized %s pages', v_done);
     end if;
     select p.part into v_part from _event_parts() p
      where p.ends < now() - make_interval(days => (select history_days from domain)) order by p.ends limit 1;

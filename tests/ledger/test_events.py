@@ -88,7 +88,7 @@ def test_old_partitions_go_and_the_events_still_replay_to_the_table(aged: Databa
     for days in (45, 25, 3):
         aged.sql("select deleg.history_keep(%s)", days)
         while (done := ledger.keep_events()) is not None:
-            assert done.split()[0] in ("folded", "took", "dropped")
+            assert done.split()[0] in ("folded", "took", "dropped", "summarized")
             assert aged.violations() == []
         assert last_words(aged) == words
         oldest = aged.sql("select min(at) < now() - make_interval(days => %s) from deleg.events", days + 8)
@@ -131,6 +131,7 @@ def test_kept_for_ever(aged: Database) -> None:
     aged.sql("insert into deleg.events (at, space, kind) select now() - make_interval(days => %s), 0, 'x'", 7 * WEEKS)
     before = parts(aged)
     aged.sql("select deleg.history_keep(null)")
+    assert aged.ledger().keep_events() == "summarized 1 pages"
     assert aged.ledger().keep_events() is None
     assert parts(aged) == before
     aged.sql("select deleg.history_keep(400)")
@@ -196,6 +197,26 @@ def test_an_event_of_a_wrong_clock_stays_in_the_default_partition(aged: Database
         pass
     assert aged.sql("select kind from deleg.events_default") == [("early",)]
     assert aged.sql("select kind from deleg.events order by seq") == [("early",), ("late",)]
+
+
+def test_what_ended_is_summarized_whole_and_what_goes_on_but_for_its_last_pages(aged: Database) -> None:
+    """A range without a filter is read by every query, however few events there are in all."""
+    ledger = aged.ledger()
+    now, ended = (aged.sql("select part from deleg._event_parts() where ends > now() - make_interval(weeks => %s)"
+                           " order by ends", weeks)[0][0] for weeks in (0, 1))  # fmt: skip
+    for weeks in (0, 1):
+        aged.sql("insert into deleg.events (at, space, kind, prefix) select now() - make_interval(weeks => %s), 0, 'test',"
+                 " set_masklen('10.0.0.0'::inet + n, 32)::cidr from generate_series(1, 9000) as n", weeks)  # fmt: skip
+    while ledger.keep_events() is not None:
+        pass
+    assert left(aged, ended) == 0
+    assert left(aged, now) == 1
+
+
+def left(database: Database, part: str) -> int:
+    """How many ranges of a partition had no filter; now they have."""
+    return int(database.sql("select brin_summarize_new_values(indexrelid::regclass) from pg_index where indrelid ="
+                            " ('deleg.' || %s)::regclass", part)[0][0])  # fmt: skip
 
 
 def test_every_partition_has_the_indexes(aged: Database) -> None:
