@@ -262,7 +262,7 @@ create table deleg.takebacks (
     space integer not null,
     prefix cidr not null,
     reason text not null,
-    attempts integer not null default 0,
+    attempts integer not null default 0,                             -- -1: in vain, and not to be asked back again before
     next_at timestamptz not null default now(),
     primary key (space, prefix)
 );
@@ -1825,7 +1825,7 @@ begin
          where held.space = p_space and held.prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
            and held.state in ('leased', 'reserved')
          order by held.prefix for share of held skip locked
-        on conflict (space, prefix) do nothing;
+        on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now() where takebacks.attempts < 0;
     elsif v_was.closing and not (p_deprecated or v_was.removing or v_releasing) then
         perform deleg._open(p_space, p_prefix);
     end if;
@@ -2552,34 +2552,58 @@ end $$;
 
 -- ----------------------------------------------------------------------------------------------------------- takeback
 
--- On shortage: the least used leases of these pools, p_addresses of them but not more than p_limit leases, are to be renewed at once; what
--- they report then decides (seed [0085], [0113]). Not those that renewed within p_grace seconds, whose figures are fresh. Returns how many.
+-- On shortage: the least used leases of these pools, as much as is lacking but not more than p_limit leases, are to be renewed at once; what
+-- they report then decides (seed [0085], [0113]). Lacking is what of p_addresses is not on its way back already. Those of which nothing was
+-- ever reported are asked last: they are young, and little used only because they had no time to be, or their holders report nothing. Not
+-- those that renewed within p_grace seconds, whose figures are fresh, nor those whose space is being given up. Returns how many.
+-- Addresses are counted, contiguous or not: who asks is offered smaller blocks too. What came back and did not help counts no longer.
 create or replace function deleg.takeback_least_used(p_space integer, p_pools integer[], p_addresses bigint, p_limit integer, p_grace bigint)
 returns integer
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
+    v_closing cidr[] := array(select prefix from origins where space = p_space and closing);
     v_chosen integer;
 begin
     insert into takebacks (space, prefix, reason)
-    select chosen.space, chosen.prefix, 'shortage' from (
-        select b.space, b.prefix, sum(_size(b.prefix)) over (
-                   order by coalesce(u.in_use, u.high_water, 0)::numeric / _size(b.prefix), b.renewed, b.prefix) - _size(b.prefix) as before
+    with looked as materialized (
+        select b.space, b.prefix, _size(b.prefix) as size, b.state in ('leased', 'reserved') as held, b.draining, b.renewed, t.asked,
+               _comes_back(b, t.asked) as back
           from _some_of(p_space, p_pools, 5000) b
           left join lateral (                                -- with a limit, so that it is looked up and not read whole
-                select in_use, high_water from usage where space = b.space and prefix = b.prefix limit 1) as u on true
-         where b.state in ('leased', 'reserved') and not b.draining
-           and b.lessee is not null and b.renewed < now() - make_interval(secs => p_grace)
-           and coalesce(u.in_use, u.high_water, 0) * 2 <= _size(b.prefix)
+                select attempts as asked from takebacks where space = b.space and prefix = b.prefix limit 1) as t on true
+         where b.state not in ('free', 'offered') and b.origin <> all (v_closing))
+    select chosen.space, chosen.prefix, 'shortage' from (
+        select l.space, l.prefix, sum(l.size) over (
+                   order by u.used is null, coalesce(u.used, 0)::numeric / l.size, l.renewed, l.prefix) - l.size as before
+          from looked l
+          left join lateral (
+                select coalesce(in_use, high_water) as used from usage where space = l.space and prefix = l.prefix limit 1) as u on true
+         where l.held and not l.draining and l.asked is null
+           and l.renewed < now() - make_interval(secs => p_grace)
+           and coalesce(u.used, 0) * 2 <= l.size
          order by 3 limit p_limit) as chosen
       join blocks held on held.space = chosen.space and held.prefix = chosen.prefix
-     where chosen.before < p_addresses and held.state in ('leased', 'reserved')
+     where chosen.before < p_addresses - (select coalesce(sum(size), 0) from looked where back)
+       and held.state in ('leased', 'reserved')
      order by chosen.prefix                                  -- always, so that two servers don't wait for each other
        for share of held skip locked                         -- not while its lease is being released, or has ended
     on conflict (space, prefix) do nothing;
     get diagnostics v_chosen = row_count;
     return v_chosen;
 end $$;
+
+-- Whether the block is on its way back, as far as one can know: its quarantine ends within an hour; it drains, and was renewed not more than
+-- an hour ago or, of shorter leases, a quarter of the lease; or its holder was told to renew (FORCERENEW) p_asked times, which is at most
+-- two. Not for longer: who is silent, or keeps what it was told to give up, is not to hold up the others.
+create or replace function deleg._comes_back(p_block deleg.blocks, p_asked integer) returns boolean
+language sql stable as $$
+    select case p_block.state
+           when 'quarantined' then p_block.expires <= now() + interval '1 hour'
+           when 'local' then p_block.draining and p_block.since > now() - interval '1 hour'
+           else coalesce(p_asked between 0 and 2, false)
+                or p_block.draining and p_block.renewed > now() - least(interval '1 hour', make_interval(secs => p_block.lease_time / 4.0)) end
+$$;
 
 -- p_limit blocks of these pools, all where there are no more: from a random place on in address order and round, origin after origin.
 -- So the least used of them are the least used of all where it matters most, in a small pool, and of 5000 in a large one: what is
@@ -2602,7 +2626,8 @@ $$;
 
 -- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server not heard of for a minute.
 -- Each is due again after p_delay seconds, then twice that, and so on; after p_attempts it is given up, and the lease left to its course.
--- A lessee that can't check who sent it (no nonce, and not in p_keyed) is passed over unless p_unauthenticated.
+-- A lessee that can't check who sent it (no nonce, and not in p_keyed) is passed over unless p_unauthenticated. What was asked for on
+-- shortage, in vain, is not chosen again for an hour: else the same few would be, and nobody else.
 create or replace function deleg.takeback_due(p_own inet[], p_keyed text[], p_unauthenticated boolean, p_limit integer, p_attempts integer, p_delay double precision)
 returns table (identity bytea, address inet, port integer, relayed boolean, hardware bytea, nonce bytea, replay bigint, server inet,
                blocks jsonb, attempt integer)
@@ -2624,6 +2649,10 @@ begin
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
         continue when not _own_client(v_due.space, v_due.lessee);
+        if v_due.attempts < 0 then                           -- its hour is over
+            delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
+            continue;
+        end if;
         v_end := case
             when v_due.nonce is null and not p_unauthenticated and not encode(v_due.identity, 'hex') = any (p_keyed)
                 then 'not sent: the holder could not check it'
@@ -2634,7 +2663,12 @@ begin
             insert into events (space, kind, lessee, identity, server, reason, detail)
             values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_due.server, v_end,
                     jsonb_build_object('prefix', v_due.prefix, 'attempt', v_due.attempts));
-            delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
+            if v_due.reason = 'shortage' then
+                update takebacks t set attempts = -1, next_at = now() + interval '1 hour', reason = v_end
+                 where t.space = v_due.space and t.prefix = v_due.prefix;
+            else
+                delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
+            end if;
             continue;
         end if;
         update takebacks t set attempts = t.attempts + 1, next_at = now() + make_interval(secs => p_delay * 2 ^ t.attempts)

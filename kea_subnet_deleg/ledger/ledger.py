@@ -312,9 +312,10 @@ class Ledger:
         return Directory.from_json(self.run("directory")[0][0])
 
     def takeback_least_used(self, space: int, pools: Sequence[int], addresses: int, limit: int, grace: int) -> int:
-        """Have the least used leases of some pools renewed at once, `addresses` of them, `limit` leases at most.
+        """Have the least used leases of some pools renewed at once, `limit` leases at most, so that `addresses` come back.
 
-        Those renewed within the last `grace` seconds are spared. Returns how many were chosen. Raises LedgerUnavailable, LedgerError.
+        What is on its way back already counts. Those of which nothing was ever reported are last; those renewed within the last
+        `grace` seconds are spared. Returns how many were chosen. Raises LedgerUnavailable, LedgerError.
         """
         rows = self.run(
             "takeback_least_used", space=space, pools=list(pools), addresses=addresses, limit=limit, grace=grace

@@ -565,6 +565,8 @@ class Delegating:
             return None
         if outcome.result is _EXHAUSTED and isinstance(operation, Offer):
             self._note_shortage(heard, operation)
+        elif outcome.result is _OFFERED and self._shortages.remembered:
+            self._shortages.served(operation.identity)
         if self._info:
             self._tell(operation, outcome)
         kind = _ANSWERS[type(operation)].get(outcome.result)
@@ -604,7 +606,7 @@ class Delegating:
 
     def _note_shortage(self, heard: _Heard, operation: Offer) -> None:
         addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
-        self._shortages.note(operation.space, operation.pools, addresses)
+        self._shortages.note(operation.space, operation.pools, addresses, operation.identity)
         self._shortages.keep(operation.identity, heard.packet, [size.wanted for size in operation.sizes])
 
     def _tell(self, operation: Operation, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Container, Sequence
 from typing import Final, NamedTuple
 
@@ -12,17 +13,34 @@ from kea_subnet_deleg.roles.packets import Inbound
 PATIENCE: Final = 8.0
 """Seconds that a request is kept for which there was nothing. Its sender asks again after 4 s, and then after 8 (RFC 2131 4.1)."""
 MOST_KEPT: Final = 256
-"""Requests kept at most; one for each client."""
+"""Requests kept at most, and clients whose want is remembered; one for each client."""
+MEMORY: Final = 64.0
+"""Seconds that a client's want counts among those of others: that often at least it asks again (RFC 2131 4.1)."""
 MOST_POSTPONED: Final = 4096
 """Renewals kept at most; who sent one that is dropped sends it again."""
 
 
+_Pools = tuple[int, tuple[int, ...]]
+"""A space, and pools of it."""
+
+
 class Shortage(NamedTuple):
-    """So many addresses were wanted of some pools of a space, and nothing that fits was free."""
+    """So many addresses are wanted of some pools of a space, by all together, and nothing that fits was free."""
 
     space: int
     pools: tuple[int, ...]
     addresses: int
+
+
+OURSELVES: Final = b""
+"""Who wants what networks of our own lack; no client has this identity."""
+
+
+class _Want(NamedTuple):
+    """So many addresses one client was not given, and when."""
+
+    addresses: int
+    since: float
 
 
 class _Unserved(NamedTuple):
@@ -38,24 +56,30 @@ class Shortages:
 
     Parameters
     ----------
-    clock : callable, optional
-        Monotonic seconds. With it, requests are kept, to be answered when space was obtained; without, nobody is asked for any.
+    clock : callable
+        Monotonic seconds.
     changed : callable
         Called when a request was kept.
     peers : collection of int
         Addresses of the servers that we ask ourselves. Nothing is obtained for these: who is asked by us asks others itself, and two
         that ask on each other's behalf would never come to an end (seed [0053]).
+    keeps : bool
+        Whether requests are kept, to be answered when space was obtained: not where nobody is asked for any.
     """
 
     def __init__(
         self,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         changed: Callable[[], None] = lambda: None,
         peers: Container[int] = (),
+        *,
+        keeps: bool = True,
     ) -> None:
         self._lock = threading.Lock()
-        self._wanted: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._wants: dict[_Pools, dict[bytes, _Want]] = {}
+        self._noted: dict[_Pools, None] = {}  # in the order that they came
         self._clock = clock
+        self._keeps = keeps
         self._changed = changed
         self._peers = peers
         self._unserved: dict[bytes, _Unserved] = {}
@@ -67,23 +91,57 @@ class Shortages:
 
     def __bool__(self) -> bool:
         """Whether there was one since the last look."""
-        return bool(self._wanted)
+        return bool(self._noted)
 
-    def note(self, space: int, pools: tuple[int, ...], addresses: int) -> None:
-        """Remember one. Of several about the same pools the largest counts: clients ask again while they get nothing."""
+    @property
+    def remembered(self) -> bool:
+        """Whether anybody's want is remembered."""
+        return bool(self._wants)
+
+    def note(self, space: int, pools: tuple[int, ...], addresses: int, who: bytes = OURSELVES) -> None:
+        """Remember that somebody was not given so many addresses. What it asked last counts: it asks again while it gets nothing."""
         with self._lock:
-            key = (space, pools)
-            self._wanted[key] = max(addresses, self._wanted.get(key, 0))
+            wants = self._wants.setdefault((space, pools), {})
+            if who in wants or len(wants) < MOST_KEPT:
+                wants[who] = _Want(addresses, self._clock())
+            self._noted[space, pools] = None
+
+    def again(self, shortage: Shortage) -> None:
+        """Have one that was taken returned by the next call, too."""
+        with self._lock:
+            self._noted[shortage.space, shortage.pools] = None
+
+    def served(self, who: bytes) -> None:
+        """Forget what somebody wanted."""
+        with self._lock:
+            self._wants = {
+                key: left
+                for key, wants in self._wants.items()
+                if (left := {one: want for one, want in wants.items() if one != who})
+            }
 
     def take(self) -> list[Shortage]:
-        """Return what was noted since the last call."""
+        """Return those of what was asked for since the last call, each with all that is wanted of these pools.
+
+        Another server of the domain may have served some of those meanwhile: then it is too much, for a minute.
+        """
+        oldest = self._clock() - MEMORY
         with self._lock:
-            wanted, self._wanted = self._wanted, {}
-        return [Shortage(space, pools, addresses) for (space, pools), addresses in wanted.items()]
+            noted, self._noted = self._noted, {}
+            self._wants = {
+                key: left
+                for key, wants in self._wants.items()
+                if (left := {who: want for who, want in wants.items() if want.since >= oldest})
+            }
+            return [
+                Shortage(*key, sum(want.addresses for want in self._wants[key].values()))
+                for key in noted
+                if key in self._wants
+            ]
 
     def keep(self, identity: bytes, packet: Inbound, lengths: Sequence[int]) -> None:
         """Keep a client's request, its latest alone, until there is space for it or its time is over."""
-        if self._clock is None or not lengths or packet.source in self._peers:
+        if not self._keeps or not lengths or packet.source in self._peers:
             return
         with self._lock:
             if identity not in self._unserved and len(self._unserved) >= MOST_KEPT:
@@ -110,7 +168,7 @@ class Shortages:
 
     def lacking(self) -> tuple[int, ...]:
         """Return the prefix lengths that clients wait for, the largest blocks first."""
-        if not self._unserved or self._clock is None:
+        if not self._unserved:
             return ()
         oldest = self._clock() - PATIENCE
         with self._lock:

@@ -69,7 +69,7 @@ class Takeback:
         terms = self._terms
         for shortage in self._shortages.take():
             if terms.on_shortage and not self._is_time(shortage.pools):
-                self._shortages.note(*shortage)  # at a later turn
+                self._shortages.again(shortage)
             elif terms.on_shortage:
                 chosen = ledger.takeback_least_used(
                     shortage.space, shortage.pools, shortage.addresses, AT_ONCE, terms.grace

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
-from kea_subnet_deleg.roles.shortages import Shortages
+from kea_subnet_deleg.roles.shortages import OURSELVES, Shortages
 from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
@@ -223,6 +223,8 @@ class Agent:
             self._missing = growing.turn(news=news)
             self._look_again = False
             self._shortages.own = bool(self._missing)
+            if not self._missing:
+                self._shortages.served(OURSELVES)
             self._note_lack()
 
     def _note_lack(self) -> None:

@@ -75,9 +75,10 @@ class _Service:
         self._days_due = 0.0
         self._domain = Domain()
         self._shortages = Shortages(
-            time.monotonic if settings.upstreams else None,
+            time.monotonic,
             self._wake_agent,
             {upstream.address for upstream in settings.upstreams if upstream.address is not None},
+            keeps=bool(settings.upstreams),
         )
         self._takeback = Takeback(
             TakebackTerms(

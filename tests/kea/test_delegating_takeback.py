@@ -268,12 +268,17 @@ def test_shortage_asks_the_least_used_back(make_site: MakeSite) -> None:
     site = make_site(
         "shared",
         pools=[IPv4Network("10.64.0.0/22")],
-        parameters={**PARAMETERS, "policy": "proportional", "max-prefix-length": 26},
+        # Space is scarce when the last quarter of it is leased, not before: by then who uses less than half has reported that.
+        parameters={**PARAMETERS, "policy": "proportional", "max-prefix-length": 26, "scarce-below": 0.1},
     )
     holders = [capable(site) for _ in range(4)]
-    acks = [holding(holder, 24) for holder in holders]
-    for holder, ack, used in zip(holders, acks, (230, 20, 120, 250), strict=True):
-        assert holder.renew(ack.server, ack.blocks[0].using(used, used, 0)) is not None
+    acks = []
+    for holder, used in zip(holders, (230, 20, 120, 250), strict=True):
+        ack = holding(holder, 24)
+        renewed = holder.renew(ack.server, ack.blocks[0].using(used, used, 0))
+        assert renewed is not None
+        assert not renewed.blocks[0].deprecate
+        acks.append(ack)
     newcomer = site.client(patience=Patience(0.4, 1))
     assert newcomer.discover(25) == []
     order = told(holders[1])

@@ -75,10 +75,11 @@ class Origin:
 
 @dataclass
 class Takeback:
-    """A FORCERENEW to be sent when `due`, after `attempts` others."""
+    """A FORCERENEW to be sent when `due`, after `attempts` others; -1: they were in vain. `shortage`: nobody asked for it by name."""
 
     attempts: int = 0
     due: bool = True
+    shortage: bool = False
 
 
 @dataclass
@@ -387,28 +388,46 @@ class Model:
         return True
 
     def takeback_least_used(self, pools: Sequence[int], wanted: int, limit: int, everybody: bool) -> int:
-        """Ask the least used leases back, `wanted` addresses of them; of those used by half at most. Return how many are new."""
+        """Ask the least used leases back, of those used by half at most; return how many.
 
-        def used(block: IPv4Network) -> int:
-            high_water, in_use, _ = self.held[block].usage or (None, None, None)
-            return _first(in_use, high_water, 0)
-
+        They make up `wanted` addresses with what comes back already. Last are those of which no use was ever reported.
+        """
+        there = [
+            block for block in self.held if self.origin(block).pool.number in pools and not self.origin(block).closing
+        ]
         little = [
             block
-            for block, held in self.held.items()
-            if held.state in HELD
-            and not held.draining
-            and self.origin(block).pool.number in pools
-            and used(block) * 2 <= block.num_addresses
+            for block in there
+            if self.held[block].state in HELD
+            and not self.held[block].draining
+            and block not in self.takebacks
+            and (self._used(block) or 0) * 2 <= block.num_addresses
         ]
-        little.sort(key=lambda block: (used(block) / block.num_addresses, self.held[block].renewed, block))
-        before, chosen = 0, 0
+        little.sort(
+            key=lambda block: (
+                self._used(block) is None,
+                (self._used(block) or 0) / block.num_addresses,
+                self.held[block].renewed,
+                block,
+            )
+        )
+        before, chosen = sum(block.num_addresses for block in there if self._comes_back(block)), 0
         for block in little[:limit] if everybody else ():
-            if before < wanted and block not in self.takebacks:
-                self.takebacks[block] = Takeback()
+            if before < wanted:
+                self.takebacks[block] = Takeback(shortage=True)
                 chosen += 1
             before += block.num_addresses
         return chosen
+
+    def _used(self, block: IPv4Network) -> int | None:
+        high_water, in_use, _ = self.held[block].usage or (None, None, None)
+        return high_water if in_use is None else in_use
+
+    def _comes_back(self, block: IPv4Network) -> bool:
+        """All was renewed, and all began to drain, a moment ago."""
+        held = self.held[block]
+        asked = block in self.takebacks and 0 <= self.takebacks[block].attempts <= 2
+        return held.state == "quarantined" or (held.state in (*HELD, "local") and (held.draining or asked))
 
     def takeback_due(
         self, own: Iterable[int], keyed: Iterable[bytes], unauthenticated: bool, attempts: int
@@ -419,9 +438,15 @@ class Model:
             held = self.held[block]
             if held.server not in own:
                 continue
+            if takeback.attempts < 0:
+                del self.takebacks[block]
+                continue
             checkable = unauthenticated or held.client in keyed or self.nonces[held.client] is not None
             if not checkable or takeback.attempts >= attempts:
-                del self.takebacks[block]
+                if takeback.shortage:
+                    takeback.attempts, takeback.due = -1, False
+                else:
+                    del self.takebacks[block]
                 continue
             takeback.attempts, takeback.due = takeback.attempts + 1, False
             sent[block] = takeback.attempts

@@ -50,7 +50,9 @@ class Domain(Model):
         origin.due = due and not crossed
         if deprecated:
             for held_block in () if origin.closing else self.within(block, *HELD):
-                self.takebacks.setdefault(held_block, Takeback())  # its holder is to hear of it now
+                asked = self.takebacks.get(held_block)
+                if asked is None or asked.attempts < 0:
+                    self.takebacks[held_block] = Takeback()  # its holder is to hear of it now
             origin.closing = True
         elif origin.closing and not origin.removing and not crossed:
             origin.closing = False

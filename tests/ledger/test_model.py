@@ -46,7 +46,7 @@ CLIENTS = tuple(b"\1\2\0\0\0\0" + bytes((n,)) for n in range(4))
 SPACES = ("default", "tenant")  # by number; their prefixes overlap
 ORIGINS = tuple(map(IPv4Network, ("10.0.0.0/22", "10.0.4.0/22", "192.168.1.0/24", "10.9.0.128/26")))
 TAGS = {"default": frozenset[str](), "sales": frozenset({"sales"})}
-LEASE_TIMES = (60, 3600, 604800, 0xFFFFFFFF)
+LEASE_TIMES = (600, 3600, 604800, 0xFFFFFFFF)  # a quarter of each is longer than an example takes
 HOLD = 3600  # seconds: no offer ends by itself while an example runs
 TERMS: tuple[dict[str, Any], ...] = (
     {},

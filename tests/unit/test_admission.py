@@ -99,11 +99,11 @@ def test_only_so_many_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     assert len(limit._buckets) == 3
 
 
-def test_shortages_are_told_once_and_the_largest_counts() -> None:
+def test_shortages_are_told_once_and_what_is_asked_last_counts() -> None:
     shortages = Shortages()
     assert not shortages
     assert shortages.take() == []
-    for addresses in (256, 1024, 16):
+    for addresses in (256, 16, 1024):
         shortages.note(0, (2, 3), addresses)
     shortages.note(0, (2,), 64)
     shortages.note(1, (2, 3), 8)

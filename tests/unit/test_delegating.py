@@ -557,6 +557,19 @@ def test_nothing_left_is_a_shortage_of_the_pools_asked(database: Database) -> No
     server.lease(24)
     assert server.hear(message(Type.DISCOVER, Allocation((Request(24), Request(26))), client=2)) == []
     assert server.shortages.take() == [Shortage(0, (pool,), 256 + 64)]
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(25),)), client=3)) == []
+    assert server.shortages.take() == [Shortage(0, (pool,), 256 + 64 + 128)]  # by both
+
+
+def test_who_is_served_at_last_lacks_nothing(database: Database) -> None:
+    database.pool("10.0.0.0/24", name="default")
+    server = Server(database)
+    server.lease(24)
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(26),)), client=2)) == []
+    assert server.shortages.remembered
+    database.pool("10.1.0.0/24", name="default")
+    server.offer(26, client=2)
+    assert not server.shortages.remembered
 
 
 def test_pools_by_subnet_name(database: Database) -> None:
