@@ -47,7 +47,7 @@ _EVENTS: Final = """
     select now() - interval '{week} weeks' + n * (interval '7 days' / {events}), 0, 'renewed', b.prefix, b.prefix, 'leased', 'leased',
            false, b.lessee, '198.51.100.1', now(), 'in full'
       from (select row_number() over () as n, prefix, lessee
-              from (select prefix, lessee from deleg.blocks where lessee is not null limit {events}) as some) as b
+              from (select prefix, lessee from deleg.blocks where lessee is not null limit {events}) as held) as b
 """
 _LAPSE: Final = """
     update deleg.blocks set expires = now() - interval '1 second', due = now() - interval '1 second'
