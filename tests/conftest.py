@@ -15,6 +15,7 @@ from typing import Any, Final, LiteralString, Self
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg.types.json import Jsonb
 
 from ci.labs.cluster import Cluster
@@ -28,6 +29,11 @@ LONGEST_FIRST: Final = ("kea", "chaos", "ledger")
 """Folders whose files take minutes: where files run side by side, what is short fills the gaps at the end."""
 
 PREFIX: Final = "ksd-pg-"  # of the folders of a run's clusters; behind it is the pid of the run
+
+
+# Other tests run meanwhile: how long an example takes says nothing about what it examines.
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 
 
 class Database:
