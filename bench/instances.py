@@ -18,7 +18,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import Instances, run_load
 from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=1.5, window=3.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
+PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=2.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
 NUMBERS: Final = (1, 2, 4)
 _LOST: Final = (
     "create temporary table told (identity text, prefix cidr, seconds bigint)",

@@ -42,7 +42,8 @@ class Ledgers(Lab):
         self._save()
         self.cluster.create()
         self.start_ledger()
-        self._fill_ledgers()
+        self._make_ledgers()
+        self._add_pools()
         self.cluster.execute("postgres", f"alter database {DATABASE} rename to {pristine(DATABASE)}", _COMMITS)
         script = self.directory / "commit.sql"
         script.write_text(_COMMIT)

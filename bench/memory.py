@@ -17,7 +17,7 @@ from bench.ordinary import CLIENTS
 from bench.rig import run_load
 from bench.trio import HOOK, PLAIN, Trio
 
-PLANS = Plans(Plan(1, 0, 3), Plan(1, 0, 30, full=True))
+PLANS = Plans(Plan(1, 0, 1), Plan(1, 0, 30, full=True))
 REQUESTS: Final = {
     False: 20_000,
     True: 1_000_000,

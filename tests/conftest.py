@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any, Final, LiteralString, Self
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg.types.json import Jsonb
 
 from ci.labs.cluster import Cluster
@@ -23,8 +25,15 @@ from kea_subnet_deleg.ledger._files import schema_sql
 
 TEMPLATE: Final = "ledger_template"
 TIMEOUT: Final = 30.0  # seconds a statement may take before a test fails rather than hangs
+LONGEST_FIRST: Final = ("kea", "chaos", "ledger")
+"""Folders whose files take minutes: where files run side by side, what is short fills the gaps at the end."""
 
-_PREFIX: Final = "ksd-pg-"
+PREFIX: Final = "ksd-pg-"  # of the folders of a run's clusters; behind it is the pid of the run
+
+
+# Other tests run meanwhile: how long an example takes says nothing about what it examines.
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 
 
 class Database:
@@ -122,6 +131,29 @@ class Database:
         self._superuser = None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files first, and those last that want the machine for themselves."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.parent.name
+        longest = LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+        return item.get_closest_marker("alone") is not None, longest
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module marked `alone` waits until the other workers of pytest-xdist are between two modules, and they wait for its end."""
+    if not hasattr(request.config, "workerinput"):
+        yield
+        return
+    # The folder above a worker's own is that of the run.
+    with (tmp_path_factory.getbasetemp().parent / "alone.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster whose files need not survive a crash; the tests of durability start one of their own."""
@@ -158,7 +190,7 @@ class running_cluster:  # noqa: N801  # a context manager
     def __enter__(self) -> tuple[Cluster, Process]:
         _end_leftovers()
         # Not under pytest's own directory: PostgreSQL's account must get there, and a socket's path has 107 octets at most.
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._folder.chmod(0o755)
         cluster = Cluster(self._folder / "c")
         cluster.create()
@@ -173,8 +205,8 @@ class running_cluster:  # noqa: N801  # a context manager
 
 def _end_leftovers() -> None:
     """End the clusters of test runs that were killed: their folders are named for the pid of the run."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if Path(f"/proc/{folder.name.removeprefix(_PREFIX).partition('-')[0]}").exists():
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if Path(f"/proc/{folder.name.removeprefix(PREFIX).partition('-')[0]}").exists():
             continue
         with contextlib.suppress(OSError, ValueError):
             Cluster.stop(Process.of(int((folder / "c/data/postmaster.pid").read_text().split()[0])))

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Any, Self
 from ci.labs import network, quick
 from ci.labs.cluster import Cluster
 from ci.labs.process import Process, run
-from ci.labs.server import Server, hook_directory, merge
+from ci.labs.server import COMMAND, Server, hook_directory, merge
 from ci.labs.topology import BACKBONE, CLIENT, HOSTS_LINKS, HaMode, Station, relay
 from ci.labs.topology import topology as topology_named
 
@@ -69,7 +68,8 @@ class Lab:
     `pools` are added to the first ledger, by default what the topology says. `parameters` are the hook's in each server (its dsn is
     set), over them those that `servers` has under a server's name; `kea` is merged into "Dhcp4", `severities` are of loggers. `edges`
     is how many a `chain` has, `ha` the mode of an `ha`. With a `lease_time` in seconds all that takes its time is short.
-    An `owned` lab belongs to this process: where this process dies, the next `sweep` ends it.
+    An `owned` lab belongs to this process: where this process dies, the next `sweep` ends it. To make a cluster and its ledgers takes
+    seconds of CPU time: where `made` is a directory, it is done once, kept there, and copied from then on.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Lab:
         kea: Mapping[str, object] | None = None,
         severities: Mapping[str, str] | None = None,
         owned: bool = True,
+        made: Path | None = None,
     ) -> None:
         if not NAME.fullmatch(name):
             raise LabError(f"lab name {name!r}: give 1 to 24 lower-case letters, digits and hyphens")
@@ -110,6 +111,7 @@ class Lab:
         self._severities = {**SEVERITIES, **(severities or {})}
         self.servers = {station.name: self._server(station) for station in self._topology.stations}
         self._owner = Process.of(os.getpid()) if owned else None
+        self._made = None if made is None else made / "-".join(self.ledgers)
         self._processes: dict[str, Process] = {}
         self._namespaces: list[str] = []
 
@@ -277,7 +279,7 @@ class Lab:
     def cli(self, *arguments: str, ledger: str | None = None) -> str:
         """Run `kea-subnet-deleg` on a ledger as its owner and return what it prints."""
         environment = {"KEA_SUBNET_DELEG_DSN": self.ledgers[ledger or self._first]}
-        return run(*_command(), *arguments, environment=environment)
+        return run(str(COMMAND), *arguments, environment=environment)
 
     @property
     def _first(self) -> str:
@@ -287,14 +289,17 @@ class Lab:
 
     def _build(self) -> None:
         self._save()
-        hook_directory(self.hooks, [*_command(), "hook", "path"])
-        self.cluster.create()
+        hook_directory(self.hooks)
+        copied = self._made if self._made is not None and self._made.exists() else None
+        self.cluster.create(copied)
         cluster = self.start_ledger(wait=False)
         self._connect()
         for server in self.servers.values():
             server.prepare(self.hooks)
         self.cluster.wait(cluster)
-        self._fill_ledgers()
+        if copied is None:
+            self._make_ledgers()
+        self._add_pools()
         started = [(server, self.start(name, wait=False)) for name, server in self.servers.items()]
         for server, process in started:
             server.wait(process)
@@ -321,10 +326,16 @@ class Lab:
             plugs.append(network.Plug(self.servers[place.server].netns, address, network.HOSTS_INTERFACE))
         return [backbone, *links.values()]
 
-    def _fill_ledgers(self) -> None:
+    def _make_ledgers(self) -> None:
         for ledger in self.ledgers:
             self.cluster.execute("postgres", f"create database {_database(ledger)}")
             self.cli("ledger", "init", ledger=ledger)
+        if self._made is not None:
+            self.stop_ledger()
+            self.cluster.keep(self._made)
+            self.start_ledger()
+
+    def _add_pools(self) -> None:
         for pool in self.pools:
             self.cli("pool", "add", str(pool))
 
@@ -421,10 +432,6 @@ def _database(ledger: str) -> str:
 
 def _interface(address: IPv4Address, subnet: IPv4Network) -> IPv4Interface:
     return IPv4Interface(f"{address}/{subnet.prefixlen}")
-
-
-def _command() -> list[str]:
-    return [str(Path(sys.prefix) / "bin" / "kea-subnet-deleg")]
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,6 +17,7 @@ from ci.labs import control, network
 from ci.labs.process import Process, run, start, tail
 
 PROGRAM = "/usr/sbin/kea-dhcp4"
+COMMAND = Path(sys.prefix) / "bin" / "kea-subnet-deleg"
 HOOK = "libdhcp_subnet_deleg.so"
 READY = 30.0  # seconds until a server has to serve
 ASKED = "COMMAND_RECEIVED"  # in lines of the log that waiting here makes
@@ -178,14 +181,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def hook_directory(directory: Path, command: Sequence[str]) -> None:
-    """Fill a directory with links to Kea's own hooks and to ours: Kea 2.6.3 loads hooks from one directory alone.
-
-    `command` prints the path of our hook (`kea-subnet-deleg hook path`).
-    """
-    ours = Path(run(*command).strip())
+def hook_directory(directory: Path) -> None:
+    """Fill a directory with links to Kea's own hooks and to ours: Kea 2.6.3 loads hooks from one directory alone."""
+    ours = _hook()
     if ours.name != HOOK or not ours.is_file():
-        raise RuntimeError(f"{' '.join(command)} names {ours}, which is no {HOOK}: run ci/setup")
+        raise RuntimeError(f"{COMMAND} names {ours}, which is no {HOOK}: run ci/setup")
     directory.mkdir(mode=0o755)
     for hook in (*Path("/usr/lib").glob("*/kea/hooks/*.so"), ours):
         (directory / hook.name).symlink_to(hook)
+
+
+@functools.cache
+def _hook() -> Path:
+    """Where our hook is, as the command line says: asked once in a process."""
+    return Path(run(str(COMMAND), "hook", "path").strip())

@@ -159,6 +159,7 @@ class Client:
         self.gateway = (
             endpoint.address if endpoint.is_relay else ZERO
         )  # giaddr; may be another address of the endpoint's
+        self._began = time.monotonic()  # what came before was for one of this name that is no more
         self.nonce: bytes | None = None  # of the last ACK that had one (RFC 6704 3.1.4)
         self._replay: dict[IPv4Address | None, int] = {}  # the last counter heard of each server, under the key
 
@@ -333,7 +334,8 @@ class Client:
 
     def _is_forcerenew(self, datagram: Datagram) -> bool:
         message = decode(datagram.data)
-        return message.type is Type.FORCERENEW and message.chaddr == self.identity.hardware
+        mine = message.chaddr == self.identity.hardware and datagram.received >= self._began
+        return message.type is Type.FORCERENEW and mine
 
     def exchange(
         self, query: Message, *, want: int, to: Sequence[IPv4Address] | None = None, patience: Patience | None = None

@@ -7,6 +7,8 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,24 +16,31 @@ import pytest
 from ci.labs import Lab
 from ci.labs.process import tail
 from tests.client.endpoint import Endpoint
+from tests.conftest import PREFIX
 from tests.kea.site import Site
 
 MakeSite = Callable[..., Site]
 MakeLab = Callable[..., Lab]
 
 _numbers = itertools.count(1)
+_made: list[Path] = []  # where the run's labs keep clusters with new ledgers, to be copied
 _up: list[Lab] = []  # the labs that are up: each is checked after each test, and shown where one fails
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_leftovers() -> None:
-    """End the labs of earlier test runs that were killed."""
+def _no_leftovers() -> Iterator[None]:
+    """End the labs of earlier test runs that were killed, and leave none."""
     Lab.sweep()
+    with TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as made:
+        _made.append(Path(made))
+        yield
+        _made.clear()
 
 
 def _make_lab(stack: ExitStack, topology: str, severities: Mapping[str, str] | None = None, **options: Any) -> Lab:
     logged = {"kea-dhcp4.subnet-deleg-hooks": "DEBUG", **(severities or {})}
-    lab = stack.enter_context(Lab(topology, name=f"t{os.getpid()}-{next(_numbers)}", severities=logged, **options))
+    name = f"t{os.getpid()}-{next(_numbers)}"
+    lab = stack.enter_context(Lab(topology, name=name, severities=logged, made=_made[-1], **options))
     _up.append(lab)
     stack.callback(_up.remove, lab)
     return lab

@@ -17,6 +17,8 @@ from bench.instances import IN_THE_WAY
 from bench.load import ACK, OFFER, Exchange, Fault, Generator, template
 from bench.study import TITLES
 
+pytestmark = pytest.mark.alone  # it measures rates, of programs that want both cores
+
 ROOT = Path(__file__).parents[2]
 HANGS = 900  # seconds; on a machine that has nothing else to do it takes less than 360
 

@@ -8,21 +8,19 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ci.labs.server import HOOK, PROGRAM, hook_directory
+from ci.labs.server import COMMAND, HOOK, PROGRAM, hook_directory
 from tests.client.rfc6656 import Client, Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.ledger import figures, identity_of, with_parameters
 from tests.kea.site import Site
 
 ROOT = Path(__file__).parents[2]
-COMMAND = Path(sys.prefix) / "bin" / "kea-subnet-deleg"
 FILES = [*sorted((ROOT / "kea-config").glob("*.conf")), ROOT / "kea-config" / "stanza.json"]
 DSN = "host=/nonexistent dbname=deleg user=kea_deleg_hook"
 PATIENCE = 60.0  # seconds for kea-dhcp4 to check a configuration: it starts Python where it loads hooks
@@ -121,7 +119,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     tmp_path.chmod(0o750)
-    hook_directory(tmp_path / "hooks", [str(COMMAND), "hook", "path"])
+    hook_directory(tmp_path / "hooks")
     return Desk(tmp_path)
 
 

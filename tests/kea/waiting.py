@@ -11,9 +11,15 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 10.0, pause: float = 0.03) -> T:
-    """Wait until `condition` returns something true, and return that. Raises `AssertionError` where it never does."""
+    """Wait until `condition` returns something true, and return that. Raises `AssertionError` where it never does.
+
+    Between two looks are `pause` seconds, or as long as a look takes: who looks must not keep busy what is looked at.
+    """
     deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s, last seen: {result!r}"
-        time.sleep(pause)
-    return result
+    while True:
+        began = time.monotonic()
+        if result := condition():
+            return result
+        ended = time.monotonic()
+        assert ended < deadline, f"not within {seconds} s, last seen: {result!r}"
+        time.sleep(max(pause, ended - began))

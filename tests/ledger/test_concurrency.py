@@ -462,11 +462,16 @@ def test_backends_are_killed_at_any_moment(database: Database) -> None:
     database.pool("10.64.0.0/18")
     ledger, clients = database.ledger(), [Client.number(n) for n in range(24)]
     done = threading.Event()
+    began = time.monotonic()
+    offers = do(ledger, *(client.offer(9, 26) for client in clients))
+    do(ledger, *(client.accept(9, *prefixes(offer)) for client, offer in zip(clients, offers, strict=True)))
+    do(ledger, *(client.release(*prefixes(offer), quarantine=0) for client, offer in zip(clients, offers, strict=True)))
+    undisturbed = time.monotonic() - began  # seconds: a transaction must have a chance on a busy machine, too
 
     def kill() -> None:
         moments = random.Random(1)
         while not done.is_set():
-            time.sleep(moments.uniform(0.005, 0.05))
+            time.sleep(moments.uniform(0.1, 1.0) * undisturbed)
             database.sql(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where datname = current_database() and usename = 'kea_deleg_hook'"
