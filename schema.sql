@@ -683,6 +683,32 @@ begin
     end if;
 end $$;
 
+-- The same of many, where they are; the caller has locked them, and tells the networks' role. Returns how many.
+create or replace function deleg._quarantine_many(p_rows tid[], p_seconds bigint, p_reason text) returns integer
+language plpgsql as $$
+declare
+    v_spaces integer[];
+    v_prefixes cidr[];
+begin
+    if p_rows = '{}' then
+        return 0;
+    end if;
+    with moved as (
+        update deleg.blocks
+           set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
+               due = deleg._ends(p_seconds), reason = p_reason, detail = null
+         where ctid = any (p_rows)
+        returning space, prefix)
+    select array_agg(space), array_agg(prefix) into v_spaces, v_prefixes from moved;
+    delete from deleg.usage where ctid = any (array(
+        select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
+         cross join lateral (select u.ctid as row from deleg.usage u where u.space = w.space and u.prefix = w.prefix offset 0) as x));
+    delete from deleg.takebacks where ctid = any (array(
+        select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
+         cross join lateral (select t.ctid as row from deleg.takebacks t where t.space = w.space and t.prefix = w.prefix offset 0) as x));
+    return cardinality(v_prefixes);
+end $$;
+
 
 -- --------------------------------------------------------------------------------------- what the clients' messages do
 
@@ -1528,6 +1554,8 @@ declare
     v_origin record;
     v_spaces integer[] := '{}';
     v_looked integer;
+    v_first tid[];
+    v_ended tid[] := '{}';                                   -- leases: all at once, in the end
     v_changed boolean := false;                              -- something that the networks' role looks at
 begin
     offers := 0; leases := 0; quarantines := 0; origins_removed := 0; more := false;
@@ -1537,8 +1565,10 @@ begin
         return;
     end if;
     v_holds := array(select hold from holds where ends <= now() order by ends limit p_limit / 2);
+    -- All that is looked at: of many that are due, the others are not read to find those that ended, or were renewed.
+    v_first := array(select ctid from blocks where due <= now() order by due limit p_limit);
     for v_due in
-        select space from (select space, expires from blocks where due <= now() order by due limit p_limit) as b where expires <= now()
+        select space from blocks where ctid = any (v_first) and expires <= now()
         union select space from _lapsed(v_holds, 1)
         union select space from origins where kind = 'upstream' and expires <= now() and not closing order by space
     loop
@@ -1565,9 +1595,8 @@ begin
              cross join lateral (select b.state, b.expires from blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
              where b.state = 'offered' and b.expires <= h.ends);
     for v_due in
-        select space, prefix, state, lessee, network is not null or not coalesce(hierarchical, true) as served from blocks
-         where due <= now() and expires <= now() and space = any (v_spaces)
-         order by due limit p_limit for update skip locked
+        select ctid as row, space, prefix, state, lessee, network is not null or not coalesce(hierarchical, true) as served from blocks
+         where ctid = any (v_first) and due <= now() and expires <= now() and space = any (v_spaces) for update skip locked
     loop
         continue when v_due.lessee is not null and not _own_client(v_due.space, v_due.lessee);
         case v_due.state
@@ -1578,17 +1607,19 @@ begin
                 perform _free(v_due.space, v_due.prefix, 'quarantine over');
                 quarantines := quarantines + 1;
             else
-                perform _quarantine(v_due.space, v_due.prefix, p_quarantine, 'expired');
-                leases := leases + 1;
+                v_ended := v_ended || v_due.row;
         end case;
         v_changed := v_changed or v_due.served;
     end loop;
+    leases := _quarantine_many(v_ended, p_quarantine, 'expired');
     -- Last, since nothing more is waited for. What was renewed is looked at when it now ends.
     update blocks b set due = b.expires
-      from (select space, prefix from blocks where due <= now() and expires > now() order by due limit p_limit for no key update skip locked) as l
-     where b.space = l.space and b.prefix = l.prefix;
+      from (select ctid as row from blocks
+             where ctid = any (v_first) and due <= now() and expires > now() for no key update skip locked) as l
+     where b.ctid = l.row;
     get diagnostics v_looked = row_count;
-    more := greatest(v_looked, offers, leases + quarantines) >= p_limit or cardinality(v_holds) >= p_limit / 2;
+    more := offers >= p_limit or cardinality(v_holds) >= p_limit / 2
+            or (cardinality(v_first) >= p_limit and v_looked + offers + leases + quarantines > 0);
     for v_origin in
         select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
                                    else 'pool is being removed' end as reason

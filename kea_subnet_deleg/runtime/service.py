@@ -36,9 +36,9 @@ from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
 from kea_subnet_deleg.runtime.worker import Shift, Worker
 
-SWEEP_LIMIT: Final = 40
+SWEEP_LIMIT: Final = 25
 """Blocks that one sweep moves on at most, so that it holds its locks for less than 50 ms: each takes up to half a millisecond."""
-SWEEPS_AT_ONCE: Final = 50
+SWEEPS_AT_ONCE: Final = 80
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
 VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
