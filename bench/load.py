@@ -42,6 +42,7 @@ SMALLEST = 300  # octets (RFC 1542 2.1)
 PATIENCE = 1.0  # seconds until a message is sent again the first time, twice as many each time after (perfdhcp gives up after 1)
 ATTEMPTS = 5
 TICK = 0.02  # seconds between two looks at the clock where nothing comes in
+AT_ONCE = 32  # exchanges begun within a tick, at the beginning
 DRAIN = 3.0  # seconds at the end for the exchanges under way
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 EXAMPLES = 5  # faults told in words; all are counted
@@ -208,8 +209,11 @@ class Generator:
         self._socket.close()
 
     def _begin(self) -> None:
-        for _ in range(self._outstanding):
-            self._start(time.monotonic())
+        """Start the exchanges, some at a time: a socket holds fewer packets than all of these."""
+        for begun in range(0, self._outstanding, AT_ONCE):
+            for _ in range(min(AT_ONCE, self._outstanding - max(begun, len(self._under_way)))):
+                self._start(time.monotonic())
+            self._until(time.monotonic() + TICK)
 
     def _until(self, end: float) -> None:
         """Answer what comes in until `end` (monotonic seconds), or until nothing is under way."""
