@@ -222,6 +222,18 @@ def test_the_sweep(plans: Plans) -> None:
         assert rows_read(found) < 100 * 100
 
 
+@pytest.mark.parametrize("ended", ["renewed", "ended"])
+def test_a_sweep_reads_no_more_where_thousands_are_due(plans: Plans, database: Database, ended: str) -> None:
+    """16,000 leases were due: all of them were renewed since, or all have ended."""
+    later = "1 hour" if ended == "renewed" else "-1 second"
+    database.sql("update deleg.blocks set due = now() - interval '1 second', expires = now() + %s::interval"
+                 " where state = 'leased'", later)  # fmt: skip
+    for _ in range(7):
+        found = plans("sweep", limit=10, quarantine=60)
+        assert whole_reads(found) == []
+        assert rows_read(found) < 10 * 30
+
+
 @pytest.mark.parametrize("reserve", [0, 1000])
 def test_a_reserve(plans: Plans, database: Database, reserve: int) -> None:
     database.sql("update deleg.pools set reserve = %s", reserve)
