@@ -669,26 +669,26 @@ end $$;
 create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
 language plpgsql as $$
 declare
+    v_row tid;
     v_served boolean;
 begin
-    update deleg.blocks
-       set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
-           due = deleg._ends(p_seconds), reason = p_reason, detail = null
-     where space = p_space and prefix = p_prefix
-    returning network is not null or not coalesce(hierarchical, true) into v_served;
-    delete from deleg.usage where space = p_space and prefix = p_prefix;
-    delete from deleg.takebacks where space = p_space and prefix = p_prefix;
+    select ctid, network is not null or not coalesce(hierarchical, true) into v_row, v_served
+      from deleg.blocks where space = p_space and prefix = p_prefix for update;
+    if found then
+        perform deleg._quarantine_rows(array[v_row], p_seconds, p_reason);
+    end if;
     if v_served then
         perform deleg._tell_networks();
     end if;
 end $$;
 
--- The same of many, where they are; the caller has locked them, and tells the networks' role. Returns how many.
-create or replace function deleg._quarantine_many(p_rows tid[], p_seconds bigint, p_reason text) returns integer
+-- The same of blocks by where they are; the caller has locked them, and tells the networks' role. Returns how many.
+create or replace function deleg._quarantine_rows(p_rows tid[], p_seconds bigint, p_reason text) returns integer
 language plpgsql as $$
 declare
     v_spaces integer[];
     v_prefixes cidr[];
+    v_rows tid[];
 begin
     if p_rows = '{}' then
         return 0;
@@ -700,12 +700,21 @@ begin
          where ctid = any (p_rows)
         returning space, prefix)
     select array_agg(space), array_agg(prefix) into v_spaces, v_prefixes from moved;
-    delete from deleg.usage where ctid = any (array(
+    -- Locked by one statement and gone by the next: what somebody has just changed is where the first finds it.
+    v_rows := array(
         select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
-         cross join lateral (select u.ctid as row from deleg.usage u where u.space = w.space and u.prefix = w.prefix offset 0) as x));
-    delete from deleg.takebacks where ctid = any (array(
+         cross join lateral (
+                select u.ctid as row from deleg.usage u where u.space = w.space and u.prefix = w.prefix offset 0 for update) as x);
+    if v_rows <> '{}' then
+        delete from deleg.usage where ctid = any (v_rows);
+    end if;
+    v_rows := array(
         select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
-         cross join lateral (select t.ctid as row from deleg.takebacks t where t.space = w.space and t.prefix = w.prefix offset 0) as x));
+         cross join lateral (
+                select t.ctid as row from deleg.takebacks t where t.space = w.space and t.prefix = w.prefix offset 0 for update) as x);
+    if v_rows <> '{}' then
+        delete from deleg.takebacks where ctid = any (v_rows);
+    end if;
     return cardinality(v_prefixes);
 end $$;
 
@@ -1611,7 +1620,7 @@ begin
         end case;
         v_changed := v_changed or v_due.served;
     end loop;
-    leases := _quarantine_many(v_ended, p_quarantine, 'expired');
+    leases := _quarantine_rows(v_ended, p_quarantine, 'expired');
     -- Last, since nothing more is waited for. What was renewed is looked at when it now ends.
     update blocks b set due = b.expires
       from (select ctid as row from blocks

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MPL-2.0
 """The ledger at its full size: 10^6 blocks, 10^5 lessees, 10^8 events of a year, and how long its steps take there.
 
-A program of its own, as it takes half an hour and 30 GB: `PYTHONPATH=. .venv/bin/python -m bench.scale [EVENTS] [CELLS]`, as root
-after `ci/setup`. It prints JSON. What servers do by the clock is done in steps, each a transaction of its own: no lock is held for
-longer than its step takes, which is what is told here, in milliseconds.
+A program of its own, as it takes more than half an hour and 30 GB, as root after `ci/setup`:
+
+    PYTHONPATH=. .venv/bin/python -m bench.scale [EVENTS] [CELLS]
+
+It prints JSON. What servers do by the clock is done in steps, each a transaction of its own: no lock is held for longer than its step
+takes, which is what is told here, in milliseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ EVENTS, CELLS = 100_000_000, 62_500
 LEDGER: Final = "scale"
 WEEKS: Final = 52
 KEPT: Final = 28  # days: what history is cut to at the end
-DUE: Final = 50_000  # leases that end, and offers that lapse, at the same moment
+DUE: Final = 50_000  # leases that end at the same moment
 ASKED: Final = 20  # prefixes whose history is read; of those that they are part of, a fifth
 QUARANTINE: Final = 60  # seconds
 

@@ -114,11 +114,10 @@ class Shortages:
     def served(self, who: bytes) -> None:
         """Forget what somebody wanted."""
         with self._lock:
-            self._wants = {
-                key: left
-                for key, wants in self._wants.items()
-                if (left := {one: want for one, want in wants.items() if one != who})
-            }
+            for key, wants in tuple(self._wants.items()):
+                wants.pop(who, None)
+                if not wants:
+                    del self._wants[key]
 
     def take(self) -> list[Shortage]:
         """Return those of what was asked for since the last call, each with all that is wanted of these pools.
