@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (4);
+insert into deleg.schema_version (version) values (5);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -142,11 +142,13 @@ create table deleg.servers (
     last_seen timestamptz not null default now()
 );
 
--- What a client's message asks, as deleg.apply() is handed it, and where the client was answered.
+-- What a client's message asks, as deleg.apply() is handed it, and where the client was answered. (Text in the form of PostgreSQL's arrays and
+-- composite types is read twice as fast as jsonb.)
 create type deleg.contact as (address inet, port integer, relayed boolean, hardware text, nonce text);
 create type deleg.message as (
     op text, space integer, identity text, xid bigint, server inet, contact deleg.contact, lease_time bigint, asked bigint, hold bigint,
-    pools integer[], max_blocks bigint, max_addresses bigint, shortest bigint, sizes jsonb, blocks jsonb, held boolean, through boolean);
+    pools integer[], max_blocks bigint, max_addresses bigint, shortest bigint, sizes jsonb, blocks jsonb, held boolean, through boolean,
+    quarantine bigint, named inet, after cidr, "limit" integer, kind text, reason text, detail jsonb);
 
 create type deleg.block_state as enum ('free', 'offered', 'leased', 'reserved', 'local', 'quarantined');
 
@@ -612,6 +614,12 @@ language sql stable as $$
     select jsonb_build_array(p_prefix::inet - '0.0.0.0'::inet, masklen(p_prefix), p_hierarchical, p_deprecate)
 $$;
 
+-- The same as text: building jsonb takes several times as long.
+create or replace function deleg._wire_text(p_prefix cidr, p_hierarchical boolean) returns text
+language sql stable as $$
+    select '[' || (p_prefix::inet - '0.0.0.0'::inet) || ',' || masklen(p_prefix) || ',' || p_hierarchical || ',false]'
+$$;
+
 -- The block goes back to the free ones and grows over every free buddy (I4). Caller owns the free blocks.
 create or replace function deleg._free(p_space integer, p_prefix cidr, p_reason text) returns cidr
 language plpgsql as $$
@@ -974,7 +982,7 @@ end $$;
 
 -- REQUEST that names us: what was offered becomes leased or reserved, some of it may be left out (RFC 6656 4.3, 4.4; seed [0070-71]).
 -- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all.
--- p_op: xid, server, contact, held (whether to say how much the client holds now), blocks [[prefix, hierarchical, s], ...]
+-- p_op: xid, server, contact, held (whether to say how much the client holds and uses now), blocks [[prefix, hierarchical, s], ...]
 create or replace function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -985,6 +993,8 @@ declare
     v_least bigint;
     v_reserved boolean;
     v_blocks jsonb;
+    v_held bigint := 0;
+    v_used bigint := 0;
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
     -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.)
@@ -1018,13 +1028,23 @@ begin
     if v_reserved then
         perform deleg._tell_networks();
     end if;
+    if (p_op ->> 'held')::boolean then
+        select held, used into v_held, v_used from deleg._held(p_space, v_lessee);
+    end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
-                              'nonce', deleg._contact(v_lessee, p_op -> 'contact'),
-                              'held', case when (p_op ->> 'held')::boolean then (
-                                   select sum(deleg._size(prefix)) from deleg.blocks
-                                    where space = p_space and lessee = v_lessee and xid is not null and state in ('offered', 'leased', 'reserved'))
-                              else 0 end);
+                              'nonce', deleg._contact(v_lessee, p_op -> 'contact'), 'held', v_held, 'used', v_used);
 end $$;
+
+-- Addresses that a lessee holds, what it is offered included, and uses.
+create or replace function deleg._held(p_space integer, p_lessee bigint) returns table (held bigint, used bigint)
+language sql stable as $$
+    select sum(deleg._size(b.prefix))::bigint, coalesce(sum(u.used), 0)::bigint
+      from deleg.blocks b
+      left join lateral (
+            select deleg._used(x.prefix, x.in_use, x.high_water) as used from deleg.usage x
+             where x.space = b.space and x.prefix = b.prefix offset 0) as u on b.state <> 'offered'
+     where b.space = p_space and b.lessee = p_lessee and b.xid is not null
+$$;
 
 -- RENEW or REBIND (RFC 6656 5.1, 5.2; seed [0137-143]). Outcome: acknowledged, refused, nothing; postponed, if the op says "through" and
 -- our own lease is to be renewed before. p_op: server, contact, lease_time (the default), quarantine
@@ -1241,7 +1261,7 @@ end $$;
 
 -- As _offer(). Of those that want the same, the first in the batch gets the lowest block, as if it had come alone.
 create or replace function deleg._offer_many(p_n integer[], p_messages deleg.message[], p_leased boolean)
-returns table (n integer, outcome jsonb)
+returns table (n integer, outcome text)
 language plpgsql as $$
 declare
     g record;                                                -- messages that want the same: an array for each field
@@ -1273,15 +1293,16 @@ begin
         continue when exists (select from deleg.pools where pool = any (g.pools) and reserve > 0);
         perform pg_advisory_xact_lock(220, g.space);         -- lock 2
         -- Best fit, lowest address first, each wholly before the next; `split`: the last, where not all of it is needed.
-        select array_agg(x.prefix) as prefix, array_agg(x.was) as was, array_agg(x.origin) as origin, array_agg(x.pool) as pool,
+        select array_agg(x.prefix) as prefix, array_agg(x.row) as row, array_agg(x.origin) as origin, array_agg(x.pool) as pool,
                count(*)::integer as blocks, max(x.split)::cidr as split
           into t
           from (select set_masklen(c.prefix::inet + i * (1::bigint << (32 - g.wanted)), g.wanted)::cidr as prefix, c.origin, c.pool,
-                       case when i = 0 then c.prefix end as was, case when c.before + c.room > g.messages then c.prefix end as split
+                       case when i = 0 then c.row end as row, case when c.before + c.room > g.messages then c.prefix end as split
                   from (select f.*, (sum(f.room) over (order by masklen(f.prefix) desc, f.prefix) - f.room)::bigint as before
                           from unnest(g.pools) as p (pool)
                          cross join lateral (
-                                select b.prefix, b.origin, b.pool, 1::bigint << (g.wanted - masklen(b.prefix)) as room from deleg.blocks b
+                                select b.ctid as row, b.prefix, b.origin, b.pool, 1::bigint << (g.wanted - masklen(b.prefix)) as room
+                                  from deleg.blocks b
                                  where b.space = g.space and b.pool = p.pool and b.due is null and not b.draining
                                    and masklen(b.prefix) <= g.wanted
                                  order by masklen(b.prefix) desc, b.prefix limit g.messages) as f) as c
@@ -1302,23 +1323,20 @@ begin
                     select deleg._within(coalesce(w.asked, p.lease_time, w.lease_time), o) as granted
                       from deleg.origins o, deleg.pools p where o.space = g.space and o.prefix = w.origin and p.pool = w.pool offset 0) as x);
 
-        with w as materialized (
-            select w.*, b.row
-              from unnest(t.was, t.prefix, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
-                   as w (was, prefix, hierarchical, lessee, xid, slot, server, granted, reason, detail)
-             cross join lateral (select x.ctid as row from deleg.blocks x where x.space = g.space and x.prefix = w.was offset 0) as b)
         update deleg.blocks b
            set prefix = w.prefix, state = 'offered', hierarchical = w.hierarchical, lessee = w.lessee, xid = w.xid, slot = w.slot,
                server = w.server, lease_time = w.granted, since = now(), expires = now() + make_interval(secs => g.hold),
                due = deleg._ends(w.granted), reason = w.reason, detail = w.detail
-          from w where b.ctid = w.row;
+          from unnest(t.row, t.prefix, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+               as w (row, prefix, hierarchical, lessee, xid, slot, server, granted, reason, detail)
+         where b.ctid = w.row;
         insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, server, lease_time, expires, due,
                                   reason, detail)
         select g.space, w.prefix, w.origin, w.pool, 'offered'::deleg.block_state, w.hierarchical, w.lessee, w.xid, w.slot, w.server,
                w.granted, now() + make_interval(secs => g.hold), deleg._ends(w.granted), w.reason, w.detail
-          from unnest(t.was, t.prefix, t.origin, t.pool, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
-               as w (was, prefix, origin, pool, hierarchical, lessee, xid, slot, server, granted, reason, detail)
-         where w.was is null and w.prefix is not null
+          from unnest(t.row, t.prefix, t.origin, t.pool, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+               as w (row, prefix, origin, pool, hierarchical, lessee, xid, slot, server, granted, reason, detail)
+         where w.row is null and w.prefix is not null
         union all
         select g.space, rest.prefix, t.origin[t.blocks], t.pool[t.blocks], 'free',
                null, null, null, null, null, null, null, null, 'split', null
@@ -1326,8 +1344,8 @@ begin
         perform deleg._hold(g.space, t.prefix, g.hold);
 
         return query
-            select w.n, jsonb_build_object('outcome', 'offered', 'lease_time', w.granted, 'more', coalesce(w.detail ? 'push', false),
-                                           'blocks', jsonb_build_array(deleg._wire(w.prefix, w.hierarchical, false)))
+            select w.n, '{"outcome":"offered","lease_time":' || w.granted || ',"more":' || coalesce(w.detail ? 'push', false)
+                        || ',"blocks":[' || deleg._wire_text(w.prefix, w.hierarchical) || ']}'
               from unnest(g.n, t.prefix, v_granted, g.hierarchical, g.detail) as w (n, prefix, granted, hierarchical, detail)
              where w.prefix is not null;
     end loop;
@@ -1339,11 +1357,12 @@ create or replace function deleg._offered_simply(p_space integer, p_lessee bigin
                                                  p_max_blocks bigint, p_max_addresses bigint, p_address inet, p_shortest bigint) returns boolean
 language plpgsql stable as $$
 begin
-    if p_address is not null and exists (
-        select from deleg.origins
-         where space = p_space and kind = 'upstream'
-           and (upstream = p_address or expires < now() + make_interval(secs => coalesce(p_shortest, 1)))) then
-        return false;
+    if p_address is not null then                            -- apart, since a query costs more than all else here
+        if exists (select from deleg.origins
+                    where space = p_space and kind = 'upstream'
+                      and (upstream = p_address or expires < now() + make_interval(secs => coalesce(p_shortest, 1)))) then
+            return false;
+        end if;
     end if;
     if p_lessee is null then
         return coalesce(p_max_blocks, 1) > 0 and (1::bigint << (32 - p_wanted)) <= coalesce(p_max_addresses, 4294967296);
@@ -1358,46 +1377,47 @@ end $$;
 -- What of p_whole is behind p_part, in blocks as large as can be. Nothing where p_whole is null.
 create or replace function deleg._behind(p_whole cidr, p_part cidr) returns setof cidr
 language sql immutable as $$
-    select deleg._buddy(network(set_masklen(p_part, len)))
+    select set_masklen(network(set_masklen(p_part, len))::inet + (1::bigint << (32 - len)), len)::cidr
       from generate_series(masklen(p_whole) + 1, masklen(p_part)) as len
-     where deleg._buddy(network(set_masklen(p_part, len))) > p_part
+     where ((p_part::inet - '0.0.0.0'::inet) >> (32 - len)) & 1 = 0         -- the lower half of what is one bit larger
 $$;
 
 -- As _accept(), where the message names the one block that was offered.
-create or replace function deleg._accept_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome jsonb)
+create or replace function deleg._accept_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome text)
 language plpgsql as $$
 begin
     return query
         with found as materialized (
-            select w.n, w.space, w.server, w.held, w.contact, l.lessee, l.nonce, b.prefix, o.granted,
+            select w.n, w.space, w.server, w.held, w.contact, l.lessee, l.nonce, b.row, o.granted,
                    deleg._elsewhere(w.contact, l.address, l.port, l.relayed, l.hardware, l.nonce) as elsewhere
               from rows from (unnest(p_n), unnest(p_messages)) as w (n)
              cross join lateral (
-                    select x.* from deleg.lessees x where x.space = w.space and x.identity = decode(w.identity, 'hex') offset 0) as l
+                    select x.lessee, x.address, x.port, x.relayed, x.hardware, x.nonce from deleg.lessees x
+                     where x.space = w.space and x.identity = decode(w.identity, 'hex') offset 0) as l
              cross join lateral (
-                    select x.prefix, x.origin, x.lease_time, x.xid from deleg.blocks x
-                     where x.space = w.space and x.prefix = (w.blocks #>> '{0,0}')::cidr and x.lessee = l.lessee and x.state = 'offered'
-                       and x.hierarchical = (w.blocks #>> '{0,1}')::boolean and (not (w.blocks #>> '{0,2}')::boolean or x.detail ? 'push')
+                    select x.ctid as row, x.origin, x.lease_time, x.xid, x.slot from deleg.blocks x
+                     where x.space = w.space and x.prefix = (w.blocks -> 0 ->> 0)::cidr and x.lessee = l.lessee and x.state = 'offered'
+                       and x.hierarchical = (w.blocks -> 0 ->> 1)::boolean and (not (w.blocks -> 0 ->> 2)::boolean or x.detail ? 'push')
                     offset 0) as b
              cross join lateral (
                     select deleg._within(b.lease_time, x) as granted from deleg.origins x where x.space = w.space and x.prefix = b.origin offset 0) as o
              where jsonb_array_length(w.blocks) = 1 and o.granted > 0
-               and (select count(*) from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid) = 1),
+               and not exists (
+                    select from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid and x.slot <> b.slot
+                    offset 0)),
+        -- A block that somebody has just changed is looked at once more, or left to _accept().
         leased as (
             update deleg.blocks b
                set state = case when b.hierarchical then 'leased' else 'reserved' end::deleg.block_state, server = f.server,
                    lease_time = f.granted, renewed = now(), expires = deleg._ends(f.granted), due = least(b.due, deleg._ends(f.granted)),
                    since = now(), reason = 'accepted'
               from found f
-             where b.space = f.space and b.prefix = f.prefix and b.lessee = f.lessee and b.state = 'offered'
+             where b.ctid = f.row and b.lessee = f.lessee and b.state = 'offered'
             returning f.n, f.space, f.lessee, f.contact, f.nonce, f.elsewhere, f.held, b.prefix, b.hierarchical, b.lease_time)
-        select d.n, jsonb_build_object(
-                   'outcome', 'acknowledged', 'lease_time', d.lease_time, 'blocks', jsonb_build_array(deleg._wire(d.prefix, d.hierarchical, false)),
-                   'nonce', case when d.elsewhere then deleg._contact(d.lessee, to_jsonb(d.contact))
-                                 when (d.contact).nonce is not null then encode(d.nonce, 'hex') end,
-                   'held', case when d.held then (
-                        select sum(deleg._size(h.prefix)) from deleg.blocks h
-                         where h.space = d.space and h.lessee = d.lessee and h.xid is not null) else 0 end)
+        select d.n, '{"outcome":"acknowledged","lease_time":' || d.lease_time || ',"blocks":[' || deleg._wire_text(d.prefix, d.hierarchical) || ']'
+                    || deleg._nonce_text(d.lessee, d.contact, d.nonce, d.elsewhere)
+                    || case when d.held then (select ',"held":' || h.held || ',"used":' || h.used from deleg._held(d.space, d.lessee) h) else '' end
+                    || '}'
           from leased d;
     if exists (select from unnest(p_messages) as w where w.blocks #> '{0,1}' = 'false') then
         perform deleg._tell_networks();
@@ -1405,7 +1425,7 @@ begin
 end $$;
 
 -- As _renew(), where the message names one block and it is renewed in full.
-create or replace function deleg._renew_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome jsonb)
+create or replace function deleg._renew_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome text)
 language plpgsql as $$
 declare
     v_reserved boolean;
@@ -1445,11 +1465,8 @@ begin
                    in_use = excluded.in_use, unusable = excluded.unusable),
         done as (
             delete from deleg.takebacks t using renewed r where t.space = r.space and t.prefix = r.prefix)
-        select r.n, jsonb_build_object(
-                   'outcome', 'acknowledged', 'lease_time', r.granted, 'refused', '[]'::jsonb,
-                   'blocks', jsonb_build_array(deleg._wire(r.prefix, r.hierarchical, false)),
-                   'nonce', case when r.elsewhere then deleg._contact(r.lessee, to_jsonb(r.contact))
-                                 when (r.contact).nonce is not null then encode(r.nonce, 'hex') end),
+        select r.n, '{"outcome":"acknowledged","lease_time":' || r.granted || ',"blocks":[' || deleg._wire_text(r.prefix, r.hierarchical) || ']'
+                    || deleg._nonce_text(r.lessee, r.contact, r.nonce, r.elsewhere) || '}',
                not r.hierarchical
           from renewed r
     loop
@@ -1460,6 +1477,14 @@ begin
         perform deleg._tell_networks();
     end if;
 end $$;
+
+-- Of an outcome the nonce that is agreed on with a lessee, if it can use one.
+create or replace function deleg._nonce_text(p_lessee bigint, p_contact deleg.contact, p_nonce bytea, p_elsewhere boolean) returns text
+language sql as $$
+    select case when p_elsewhere then coalesce(',"nonce":"' || deleg._contact(p_lessee, to_jsonb(p_contact)) || '"', '')
+                when (p_contact).nonce is not null then ',"nonce":"' || encode(p_nonce, 'hex') || '"'
+                else '' end
+$$;
 
 -- Whether a lessee was answered elsewhere before, or there is no nonce yet where it can use one.
 create or replace function deleg._elsewhere(p_contact deleg.contact, p_address inet, p_port integer, p_relayed boolean, p_hardware bytea, p_nonce bytea)
@@ -1472,77 +1497,86 @@ $$;
 
 -- One batch of client messages, one transaction, one round trip. Returns one outcome per message, in their order.
 -- Each client's messages are done in order; those of different clients are not, as they came at the same time.
--- Each op: {"op": offer|accept|renew|release|reclaim|list|note, "space": n, "identity": hex, ...}. Raises if any single op fails: the
--- server then sends them one by one, so that one failure does not take the others with it.
+-- Of a message those fields are set that its op (offer, accept, renew, release, reclaim, list, note) reads; identity is in hexadecimal.
+-- Raises if any single op fails: the server then sends them one by one, so that one failure does not take the others with it.
 -- (The planner's settings: plans are kept for the life of a connection, and must not be made for the few blocks of the first minute.)
-create or replace function deleg.apply(p_batch jsonb) returns jsonb
+create or replace function deleg.apply(p_batch deleg.message[]) returns json
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 declare
-    v_outcomes jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p_batch)]);
+    v_done integer[] := '{}';                                -- what was answered, by number,
+    v_outcomes text[] := '{}';                               --   and how
+    v_numbers integer[];
+    v_texts text[];
     v_n integer;
-    v_outcome jsonb;
     v_many record;
+    v_soon boolean;
     v_leased boolean;
 begin
-    -- Losing an offer is harmless (its REQUEST is checked again), so a batch of nothing else needs no wait for the disk (I6).
-    if not exists (select from jsonb_array_elements(p_batch) as e where e ->> 'op' not in ('offer', 'list', 'note')) then
+    perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
+    select not exists (select from unnest(p_batch) as m where m.op not in ('offer', 'list', 'note')),
+           exists (select from deleg.origins where kind = 'upstream')
+      into v_soon, v_leased;
+    if v_soon then       -- losing an offer is harmless (its REQUEST is checked again): nothing that has to wait for the disk (I6)
         perform set_config('synchronous_commit', 'off', true);
     end if;
-    perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
     perform pg_advisory_xact_lock(k)
-       from (select distinct hashtextextended(e ->> 'identity', (e ->> 'space')::bigint) as k
-               from jsonb_array_elements(p_batch) as e order by k) as clients;
-    v_leased := exists (select from deleg.origins where kind = 'upstream');
-    if jsonb_array_length(p_batch) > 1 then
+       from (select distinct hashtextextended(m.identity, m.space) as k from unnest(p_batch) as m order by k) as clients;
+    if cardinality(p_batch) > 1 then
         -- The first message of each client, by kind; offers last, since they need lock 2.
         for v_many in
             select op, array_agg(n order by n) as n, array_agg(message order by n) as messages
-              from (select distinct on (e ->> 'identity', e ->> 'space') n::integer, e ->> 'op' as op,
-                           jsonb_populate_record(null::message, e) as message
-                      from jsonb_array_elements(p_batch) with ordinality as w (e, n)
-                     order by e ->> 'identity', e ->> 'space', n) as first
+              from (select distinct on (identity, space) n, op, message
+                      from (select row_number() over ()::integer as n, m.op, m.space, m.identity collate "C" as identity, m as message
+                              from unnest(p_batch) as m) as messages
+                     order by identity, space, n) as first
              where op in ('offer', 'accept', 'renew') group by op order by op = 'offer'
         loop
             case v_many.op
                 when 'accept' then
-                    for v_n, v_outcome in select * from _accept_many(v_many.n, v_many.messages) loop
-                        v_outcomes[v_n] := v_outcome;
-                    end loop;
+                    select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _accept_many(v_many.n, v_many.messages);
                 when 'renew' then
-                    for v_n, v_outcome in select * from _renew_many(v_many.n, v_many.messages) loop
-                        v_outcomes[v_n] := v_outcome;
-                    end loop;
+                    select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _renew_many(v_many.n, v_many.messages);
                 when 'offer' then
-                    for v_n, v_outcome in select * from _offer_many(v_many.n, v_many.messages, v_leased) loop
-                        v_outcomes[v_n] := v_outcome;
-                    end loop;
+                    select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _offer_many(v_many.n, v_many.messages, v_leased);
             end case;
+            v_done := v_done || v_numbers;
+            v_outcomes := v_outcomes || v_texts;
         end loop;
     end if;
-    for v_n in select i from generate_subscripts(v_outcomes, 1) as i where v_outcomes[i] is null order by i loop
-        v_outcomes[v_n] := _apply_one(p_batch -> v_n - 1, v_leased);
-    end loop;
-    return to_jsonb(v_outcomes);
+    if cardinality(v_done) < cardinality(p_batch) then
+        for v_n in select i from generate_subscripts(p_batch, 1) as i where i <> all (v_done) order by i loop
+            v_outcomes := v_outcomes || _apply_one(p_batch[v_n], v_leased)::text;
+            v_done := v_done || v_n;
+        end loop;
+    end if;
+    return (select '[' || coalesce(string_agg(w.outcome, ',' order by w.n), '') || ']' from unnest(v_done, v_outcomes) as w (n, outcome));
 end $$;
 
-create or replace function deleg._apply_one(p_op jsonb, p_leased boolean) returns jsonb
+-- For servers of a version before 5, until they are restarted: a batch as JSON.
+create or replace function deleg.apply(p_batch jsonb) returns jsonb
+language sql security definer set search_path = deleg, pg_temp as $$
+    select deleg.apply(array(select m from jsonb_populate_recordset(null::deleg.message, p_batch) as m))::jsonb
+$$;
+
+create or replace function deleg._apply_one(p_message deleg.message, p_leased boolean) returns jsonb
 language plpgsql as $$
 declare
-    v_space integer := (p_op ->> 'space')::integer;
-    v_identity bytea := decode(p_op ->> 'identity', 'hex');
-    v_outcome jsonb := case p_op ->> 'op'
-        when 'offer' then deleg._offer(v_space, v_identity, p_op, p_leased)
-        when 'accept' then deleg._accept(v_space, v_identity, p_op)
-        when 'renew' then deleg._renew(v_space, v_identity, p_op)
-        when 'release' then deleg._release(v_space, v_identity, p_op)
-        when 'reclaim' then deleg._reclaim(v_space, v_identity, p_op)
-        when 'list' then deleg._list(v_space, v_identity, p_op)
-        when 'note' then deleg._note_op(v_space, v_identity, p_op) end;
+    v_space integer := p_message.space;
+    v_identity bytea := decode(p_message.identity, 'hex');
+    v_op jsonb := to_jsonb(p_message);
+    v_outcome jsonb := case p_message.op
+        when 'offer' then deleg._offer(v_space, v_identity, v_op, p_leased)
+        when 'accept' then deleg._accept(v_space, v_identity, v_op)
+        when 'renew' then deleg._renew(v_space, v_identity, v_op)
+        when 'release' then deleg._release(v_space, v_identity, v_op)
+        when 'reclaim' then deleg._reclaim(v_space, v_identity, v_op)
+        when 'list' then deleg._list(v_space, v_identity, v_op)
+        when 'note' then deleg._note_op(v_space, v_identity, v_op) end;
 begin
     if v_outcome is null then
-        raise exception 'unknown op: %', p_op using errcode = 'invalid_parameter_value';
+        raise exception 'unknown op: %', v_op using errcode = 'invalid_parameter_value';
     end if;
     return v_outcome;
 end $$;
@@ -2940,7 +2974,7 @@ grant usage on schema deleg to kea_deleg_hook, kea_deleg_admin, kea_deleg_report
 grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- The servers: the messages, the clock and what policies read. No table, no DDL.
-grant execute on function deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
+grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
     deleg.free_by_length(), deleg.holdings(integer[], bytea[]), deleg.directory(), deleg.keep_tallies(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),

@@ -15,9 +15,9 @@ from psycopg import conninfo
 
 from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
-from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_json
+from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_array
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -246,7 +246,7 @@ class Ledger:
     def _apply(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                rows = self._call("apply", batch=batch_to_json(operations))
+                rows = self._call("apply", batch=batch_to_array(operations))
             except _TRANSIENT:
                 if attempt == _ATTEMPTS:
                     raise

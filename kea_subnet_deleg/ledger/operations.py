@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """What a client's message asks of the ledger, and what the ledger made of it.
 
-Each operation knows how deleg.apply() wants it said. IPv4 addresses are host-order integers, as on the packet's way.
+Each operation knows how it is written as a deleg.message, which is what deleg.apply() reads: PostgreSQL's own form of composite types.
+IPv4 addresses are host-order integers, as on the packet's way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,70 @@ from typing import Any, Final, NamedTuple
 @lru_cache(maxsize=4096)  # servers and relays are few
 def _address(value: int) -> str:
     return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+# Without a look for circles, of which there are none, and without spaces.
+_ENCODER: Final = json.JSONEncoder(
+    check_circular=False, separators=(",", ":"), default=dict
+)  # a policy's mapping of numbers
+
+
+@lru_cache(maxsize=256)  # reasons are few, and so are the blocks that are asked for by name
+def _json(text: str | None) -> str:
+    return _ENCODER.encode(text)
+
+
+def _numbers(numbers: Mapping[str, float | str | bool] | None) -> str:
+    return "null" if numbers is None else _ENCODER.encode(numbers)
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _optional(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+MESSAGE_FIELDS: Final = (
+    "op", "space", "identity", "xid", "server", "contact", "lease_time", "asked", "hold", "pools", "max_blocks", "max_addresses",
+    "shortest", "sizes", "blocks", "held", "through", "quarantine", "named", "after", "limit", "kind", "reason", "detail",
+)  # fmt: skip
+"""What the type deleg.message has, in its order."""
+
+
+def _template(op: str, *fields: str) -> str:
+    """Return what `%` makes a deleg.message of, from space, identity, xid and the values of `fields`; all others are null."""
+    given = ("space", "identity", "xid", *fields)
+    if given != tuple(name for name in MESSAGE_FIELDS if name in given):
+        raise ValueError(f"not in the order of deleg.message: {fields}")
+    return "(" + ",".join([op, *("%s" if name in given else "" for name in MESSAGE_FIELDS[1:])]) + ")"
+
+
+_OFFER: Final = _template(
+    "offer",
+    "server",
+    "contact",
+    "lease_time",
+    "asked",
+    "hold",
+    "pools",
+    "max_blocks",
+    "max_addresses",
+    "shortest",
+    "sizes",
+)
+_ACCEPT: Final = _template("accept", "server", "contact", "blocks", "held")
+_RENEW: Final = _template("renew", "server", "contact", "lease_time", "blocks", "through", "quarantine")
+_RELEASE: Final = _template("release", "blocks", "quarantine", "named")
+_RECLAIM: Final = _template("reclaim", "named")
+_LIST: Final = _template("list", "after", "limit")
+_NOTE: Final = _template("note", "kind", "reason", "detail")
+
+
+def _quoted(text: str) -> str:
+    """Return a field of a composite type in quotes, as it is read whatever is in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '""') + '"'
 
 
 class Size(NamedTuple):
@@ -38,6 +103,11 @@ class Size(NamedTuple):
     named: str | None = None
 
 
+def _size_json(size: Size) -> str:
+    slot, wanted, longest, hierarchical, reason, detail, named = size
+    return f"[{slot},{wanted},{longest},{_flag(hierarchical)},{_json(reason)},{_numbers(detail)},{_json(named)}]"
+
+
 # Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
 @dataclass(slots=True)
 class Operation:
@@ -47,9 +117,9 @@ class Operation:
     identity: bytes
     xid: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the operation as deleg.apply() reads it."""
-        return {"space": self.space, "identity": self.identity.hex(), "xid": self.xid}
+    def to_record(self) -> str:
+        """Return the operation as a deleg.message."""
+        raise NotImplementedError
 
 
 def cidr(network: int, prefix_length: int) -> str:
@@ -91,15 +161,10 @@ class Contact(NamedTuple):
     hardware: bytes
     nonce: bytes | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the contact as deleg._contact() reads it."""
-        return {
-            "address": _address(self.address),
-            "port": self.port,
-            "relayed": self.relayed,
-            "hardware": self.hardware.hex(),
-            "nonce": None if self.nonce is None else self.nonce.hex(),
-        }
+    def to_record(self) -> str:
+        """Return the contact as a deleg.contact, quoted as a field of another type."""
+        nonce = "" if self.nonce is None else self.nonce.hex()
+        return f'"({_address(self.address)},{self.port},{_flag(self.relayed)},{self.hardware.hex()},{nonce})"'
 
 
 @dataclass(slots=True)
@@ -122,30 +187,31 @@ class Offer(Operation):
     sizes: tuple[Size, ...]
     shortest: int = 1
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "offer",
-            "server": _address(self.server),
-            "contact": self.contact.to_json(),
-            "lease_time": self.lease_time,
-            "asked": self.asked,
-            "hold": self.hold,
-            "pools": self.pools,
-            "max_blocks": self.max_blocks,
-            "max_addresses": self.max_addresses,
-            "sizes": self.sizes,
-            "shortest": self.shortest,
-        }
+    def to_record(self) -> str:
+        sizes = ",".join([_size_json(size) for size in self.sizes])
+        return _OFFER % (
+            self.space,
+            self.identity.hex(),
+            self.xid,
+            _address(self.server),
+            self.contact.to_record(),
+            self.lease_time,
+            _optional(self.asked),
+            self.hold,
+            f'"{{{",".join(map(str, self.pools))}}}"',
+            _optional(self.max_blocks),
+            _optional(self.max_addresses),
+            self.shortest,
+            _quoted(f"[{sizes}]"),
+        )
 
 
 @dataclass(slots=True)
 class Accept(Operation):
     """Lease the blocks that a REQUEST to us names.
 
-    `altered`: so was another field of the offer, and all is refused. `held`: the outcome is to say how much the client holds then.
+    `altered`: so was another field of the offer, and all is refused. `held`: the outcome is to say how much the client holds
+    and uses then.
     """
 
     server: int
@@ -154,20 +220,22 @@ class Accept(Operation):
     altered: bool = False
     held: bool = True
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "accept",
-            "server": _address(self.server),
-            "contact": self.contact.to_json(),
-            "held": self.held,
-            "blocks": [
-                (cidr(network, prefix_length), hierarchical, more)
+    def to_record(self) -> str:
+        blocks = ",".join(
+            [
+                f'["{cidr(network, prefix_length)}",{_flag(hierarchical)},{_flag(more)}]'
                 for network, prefix_length, hierarchical, more in (() if self.altered else self.blocks)
-            ],
-        }
+            ]
+        )
+        return _ACCEPT % (
+            self.space,
+            self.identity.hex(),
+            self.xid,
+            _address(self.server),
+            self.contact.to_record(),
+            _quoted(f"[{blocks}]"),
+            _flag(self.held),
+        )
 
 
 class Renewal(NamedTuple):
@@ -202,19 +270,18 @@ class Renew(Operation):
     blocks: tuple[Renewal, ...]
     through: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "renew",
-            "server": _address(self.server),
-            "contact": self.contact.to_json(),
-            "lease_time": self.lease_time,
-            "quarantine": self.quarantine,
-            "blocks": self.blocks,
-            "through": self.through,
-        }
+    def to_record(self) -> str:
+        return _RENEW % (
+            self.space,
+            self.identity.hex(),
+            self.xid,
+            _address(self.server),
+            self.contact.to_record(),
+            self.lease_time,
+            _quoted(_ENCODER.encode(self.blocks)),
+            _flag(self.through),
+            self.quarantine,
+        )
 
 
 @dataclass(slots=True)
@@ -229,16 +296,10 @@ class Release(Operation):
     quarantine: int
     blocks: tuple[IPv4Network, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "release",
-            "named": None if self.named is None else _address(self.named),
-            "quarantine": self.quarantine,
-            "blocks": [str(block) for block in self.blocks],
-        }
+    def to_record(self) -> str:
+        blocks = _quoted(_ENCODER.encode([str(block) for block in self.blocks]))
+        named = "" if self.named is None else _address(self.named)
+        return _RELEASE % (self.space, self.identity.hex(), self.xid, blocks, self.quarantine, named)
 
 
 @dataclass(slots=True)
@@ -247,14 +308,8 @@ class Reclaim(Operation):
 
     named: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "reclaim",
-            "named": _address(self.named),
-        }
+    def to_record(self) -> str:
+        return _RECLAIM % (self.space, self.identity.hex(), self.xid, _address(self.named))
 
 
 @dataclass(slots=True)
@@ -264,15 +319,9 @@ class Listing(Operation):
     after: IPv4Network | None
     limit: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "list",
-            "after": None if self.after is None else str(self.after),
-            "limit": self.limit,
-        }
+    def to_record(self) -> str:
+        after = "" if self.after is None else self.after
+        return _LIST % (self.space, self.identity.hex(), self.xid, after, self.limit)
 
 
 @dataclass(slots=True)
@@ -283,16 +332,9 @@ class Note(Operation):
     reason: str
     detail: Mapping[str, float | str | bool] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "identity": self.identity.hex(),
-            "xid": self.xid,
-            "op": "note",
-            "kind": self.kind,
-            "reason": self.reason,
-            "detail": self.detail,
-        }
+    def to_record(self) -> str:
+        detail = "" if self.detail is None else _quoted(_ENCODER.encode(self.detail))
+        return _NOTE % (self.space, self.identity.hex(), self.xid, _quoted(self.kind), _quoted(self.reason), detail)
 
 
 class Result(enum.Enum):
@@ -338,7 +380,8 @@ class Outcome:
     """What came of one operation.
 
     `lease_time` in seconds; `more`: a listing goes on behind its last block, or there is more on offer (flag s in both); `nonce`: that
-    agreed on with this client, where it asked for one; `held`: addresses that it holds now, offers included.
+    agreed on with this client, where it asked for one; `held` and `used`: addresses that it holds now, offers included, and uses by
+    its last reports, where that was asked for.
     """
 
     result: Result
@@ -347,6 +390,7 @@ class Outcome:
     more: bool = False
     nonce: bytes | None = None
     held: int = 0
+    used: int = 0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
@@ -360,6 +404,7 @@ class Outcome:
             get("more", False),
             bytes.fromhex(nonce) if nonce else None,
             get("held", 0),
+            get("used", 0),
         )
 
 
@@ -370,12 +415,7 @@ class OperationFailed:
     error: str
 
 
-# Without a look for circles, of which there are none, and without spaces.
-_ENCODER: Final = json.JSONEncoder(
-    check_circular=False, separators=(",", ":"), default=dict
-)  # a policy's mapping of numbers
-
-
-def batch_to_json(operations: Sequence[Operation]) -> str:
-    """Return a batch as deleg.apply() reads it."""
-    return _ENCODER.encode([operation.to_json() for operation in operations])
+def batch_to_array(operations: Sequence[Operation]) -> str:
+    """Return a batch as deleg.apply() reads it: an array of deleg.message."""
+    records = [operation.to_record().replace("\\", "\\\\").replace('"', '\\"') for operation in operations]
+    return '{"' + '","'.join(records) + '"}' if records else "{}"

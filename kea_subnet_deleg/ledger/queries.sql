@@ -3,7 +3,7 @@
 
 -- apply --
 -- A batch of client messages: one transaction, one outcome each
-select deleg.apply(%(batch)s::jsonb);
+select deleg.apply(%(batch)s::deleg.message[]);
 
 -- sweep --
 -- What time does: offers, leases and quarantines that end

@@ -600,7 +600,7 @@ class Delegating:
             return False
         policy, limits, _ = self._choice(pool)
         granted = sum([1 << 32 - block[1] for block in outcome.blocks])
-        holding = Holding(max(0, outcome.held - granted), heard.lessee.holding.used)
+        holding = Holding(max(0, outcome.held - granted), outcome.used)
         lessee = Lessee(heard.lessee.identity, holding)
         return policy.push(lessee, granted, self._view(heard.space, (pool,)), limits)
 
@@ -671,10 +671,11 @@ def _wants_blocks(allocation: SubnetAllocation) -> bool:
 
 
 def _asks(heard: _Heard) -> bool:
-    """Whether a message asks for what is decided by figures."""
-    if heard.message.type is _DISCOVER:
+    """Whether a message asks for what is decided by figures, before the ledger is asked."""
+    message = heard.message
+    if message.type is _DISCOVER:
         return bool(heard.allocation.requests) and _wants_blocks(heard.allocation)
-    return heard.message.type is _REQUEST and bool(heard.allocation.information)
+    return message.type is _REQUEST and message.server_identifier is None and bool(heard.allocation.information)
 
 
 _NOT_FLUSHED: Final = (Offer, Listing, Note)

@@ -234,7 +234,13 @@ class Model:
             granted,
             nonce=nonce,
             held=addresses(self.of(client, *OUT) if asks.held else ()),
+            used=sum(map(self.used, self.of(client, *HELD))) if asks.held else 0,
         )
+
+    def used(self, block: IPv4Network) -> int:
+        """Return the addresses in use of a block, as far as is reported; 65534 is the most that can be."""
+        count = self._used(block) or 0
+        return block.num_addresses if count == 65534 else count
 
     def agree(self, client: bytes, nonce: bytes | None) -> bytes | None:
         """Return the nonce in force where the client can use one; the first it could use is kept."""

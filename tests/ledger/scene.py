@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any
+
+import psycopg
 
 from kea_subnet_deleg.ledger import (
     Accept,
@@ -23,6 +26,8 @@ from kea_subnet_deleg.ledger import (
     Size,
     Wanted,
 )
+from kea_subnet_deleg.ledger._files import QUERIES
+from kea_subnet_deleg.ledger.operations import batch_to_array
 
 SERVER = 0x0A000001
 OTHER_SERVER = 0x0A000002
@@ -109,6 +114,11 @@ class Client:
 
     def listing(self, after: str | None = None, limit: int = 100) -> Listing:
         return Listing(self.space, self.identity, 0, None if after is None else IPv4Network(after), limit)
+
+
+def say(connection: psycopg.Connection[Any], *operations: Operation) -> None:
+    """Apply a batch by a connection that a test has of its own, in its transaction."""
+    connection.execute(QUERIES["apply"], {"batch": batch_to_array(operations)})
 
 
 def do(ledger: Ledger, *operations: Operation) -> list[Outcome]:

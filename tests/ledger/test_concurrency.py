@@ -30,7 +30,7 @@ from kea_subnet_deleg.ledger import (
     Result,
 )
 from tests.conftest import TEMPLATE, Database, make_template, running_cluster
-from tests.ledger.scene import DAY, OTHER_SERVER, SERVER, Client, do, lease, one, prefixes, results
+from tests.ledger.scene import DAY, OTHER_SERVER, SERVER, Client, do, lease, one, prefixes, results, say
 
 CONNECTIONS = 4
 
@@ -359,7 +359,7 @@ def test_a_renewal_in_progress_is_not_told_to_renew(database: Database) -> None:
     assert ledger.takeback_least_used(0, [2], 128, 10, 0) == 2
     connection = database.connect()
     with connection.transaction():
-        offers(connection, client.renew(block))
+        say(connection, client.renew(block))
         orders = ledger.takeback_due((SERVER,), (), False, 10, 5, 0.0)
         assert [str(granted.prefix) for order in orders for granted in order.blocks] == [other]
     assert database.sql("select prefix::text from deleg.takebacks") == [(other,)]
@@ -372,10 +372,6 @@ def ends_offer(connection: psycopg.Connection[tuple[object, ...]], block: str) -
     connection.execute("select deleg._free(0, %s, 'offer expired')", (IPv4Network(block),))
 
 
-def offers(connection: psycopg.Connection[tuple[object, ...]], operation: Operation) -> None:
-    connection.execute("select deleg.apply(%s)", (psycopg.types.json.Jsonb([operation.to_json()]),))
-
-
 def test_an_offer_that_ends_and_goes_to_another_while_it_is_accepted(database: Database) -> None:
     """The REQUEST waits for the row; when it has it, the block is another's: refused, and the other keeps it."""
     database.pool("10.64.0.0/24")
@@ -386,7 +382,7 @@ def test_an_offer_that_ends_and_goes_to_another_while_it_is_accepted(database: D
         with connection.transaction():
             connection.execute("select deleg._own_free_blocks(0)")
             ends_offer(connection, "10.64.0.0/24")
-            offers(connection, fast.offer(1, 24))
+            say(connection, fast.offer(1, 24))
             answer = pool.submit(one, ledger, slow.accept(1, "10.64.0.0/24"))
             until(lambda: waits_for_lock(database) == 1)
         assert answer.result(10).result is Result.REFUSED
@@ -409,7 +405,7 @@ def test_an_offer_that_ends_and_goes_to_another_while_it_is_given_back(database:
             answer = pool.submit(one, ledger, operation)
             until(lambda: waits_for_lock(database) == 1)
             ends_offer(connection, "10.64.1.0/24")
-            offers(connection, fast.offer(1, 24))
+            say(connection, fast.offer(1, 24))
         expected = Result.ACKNOWLEDGED if message == "accept" else Result.RECLAIMED
         assert answer.result(10).result is expected
     assert database.blocks()["10.64.1.0/24"] == "offered"

@@ -11,10 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from kea_subnet_deleg.ledger import Note, Operation
 from kea_subnet_deleg.ledger._files import QUERIES
+from kea_subnet_deleg.ledger.operations import batch_to_array
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, Client
 
@@ -71,7 +71,7 @@ def _plan_all(connection: psycopg.Connection[Any]) -> None:
             "insert into deleg.blocks (space, prefix, origin, pool, state) values (0, '10.0.0.0/24', '10.0.0.0/24', 1, 'free')"
         )
         for operations in MESSAGES.values():
-            connection.execute(QUERIES["apply"], {"batch": batch(*operations)})
+            connection.execute(QUERIES["apply"], {"batch": batch_to_array(operations)})
     connection.execute("select setval(pg_get_serial_sequence('deleg.pools', 'pool'), 1)")  # sequences know no rollback
 
 
@@ -157,10 +157,6 @@ def rows_read(plans: list[str]) -> int:
     return round(read)
 
 
-def batch(*operations: Operation) -> Jsonb:
-    return Jsonb([operation.to_json() for operation in operations])
-
-
 HOLDER = Client((2).to_bytes(7, "big"))  # the second lessee: it holds blocks n = 1, 4001, ...
 HELD = ("10.64.0.0/24", "10.71.208.0/24")
 OTHER = Client((3).to_bytes(7, "big"))  # the third: 10.0.1.0/24 is its
@@ -192,7 +188,7 @@ MESSAGES: dict[str, tuple[Operation, ...]] = {
 def test_the_clients_messages(plans: Plans) -> None:
     for name, operations in MESSAGES.items():
         for _ in range(7):  # from the sixth call on, PL/pgSQL may keep a generic plan
-            found = plans("apply", batch=batch(*operations))
+            found = plans("apply", batch=batch_to_array(operations))
             assert len(found) > 3, name
             assert whole_reads(found) == [], name
             assert rows_read(found) < 200, name
@@ -238,7 +234,7 @@ def test_a_sweep_reads_no_more_where_thousands_are_due(plans: Plans, database: D
 def test_a_reserve(plans: Plans, database: Database, reserve: int) -> None:
     database.sql("update deleg.pools set reserve = %s", reserve)
     for _ in range(7):
-        found = plans("apply", batch=batch(Client.number(9).offer(1, 24, 26)))
+        found = plans("apply", batch=batch_to_array([Client.number(9).offer(1, 24, 26)]))
         assert whole_reads(found) == []
 
 
@@ -295,7 +291,7 @@ def test_offers_of_who_leases_to_us(plans: Plans, database: Database, statistics
     _fill_own(database, statistics)
     beside = replace(Client.number(9).offer(1, 24, 26, 20), contact=CONTACT._replace(address=0xC0000201))
     for _ in range(7):
-        found = plans("apply", batch=batch(beside))
+        found = plans("apply", batch=batch_to_array([beside]))
         assert len(found) > 3
         assert whole_reads(found) == []
 
@@ -415,7 +411,7 @@ def test_a_decision_touches_no_more_of_a_pool_of_100000_free_blocks(plans: Plans
         touched[blocks] = {}
         for name, operations in messages.items():
             for _ in range(3):  # the first call also reads the catalogues
-                found = plans("apply", batch=batch(*operations))
+                found = plans("apply", batch=batch_to_array(operations))
             touched[blocks][name] = buffers(found)
             assert whole_reads(found) == []
     for name in messages:

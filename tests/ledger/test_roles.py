@@ -86,7 +86,8 @@ OPERATING: tuple[LiteralString, ...] = (
     "select deleg.lease_takeback('default', '10.64.0.0/24')",
 )
 SERVING: tuple[LiteralString, ...] = (
-    "select deleg.apply('[]')",
+    "select deleg.apply('{}'::deleg.message[])",
+    "select deleg.apply('[]'::jsonb)",
     "select * from deleg.sweep(1, 1)",
     "select deleg.server_seen('10.0.0.1', 'x', 'x')",
     "select * from deleg.totals()",

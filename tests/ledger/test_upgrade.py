@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -18,8 +19,18 @@ from psycopg.types.json import Jsonb
 
 from ci.labs.cluster import Cluster
 from kea_subnet_deleg.cli import main
-from kea_subnet_deleg.ledger import Admin, LedgerError, LedgerUnavailable, Networks, Upstreams
-from kea_subnet_deleg.ledger._files import QUERIES
+from kea_subnet_deleg.ledger import (
+    Accept,
+    Admin,
+    LedgerError,
+    LedgerUnavailable,
+    Networks,
+    Offer,
+    Operation,
+    Release,
+    Renew,
+    Upstreams,
+)
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from tests.conftest import Database
 from tests.ledger.scene import Client, lease, one, prefixes
@@ -54,10 +65,32 @@ def old(cluster: Cluster, version: int) -> Iterator[Database]:
     cluster.execute("postgres", "drop database old")
 
 
-def apply(connection: psycopg.Connection[Any], *operations: Any) -> list[Any]:
-    """Do what a server of an old version does: the first one's Offer did not say `shortest`."""
-    batch = [{key: value for key, value in op.to_json().items() if key != "shortest"} for op in operations]
-    outcomes: list[Any] = connection.execute(QUERIES["apply"], {"batch": Jsonb(batch)}).fetchall()[0][0]
+OPS = {Offer: "offer", Accept: "accept", Renew: "renew", Release: "release"}
+
+
+def as_json(operation: Operation) -> dict[str, Any]:
+    """Return an operation as deleg.apply() read it before version 5; the first one's Offer did not say `shortest`."""
+    said = {field.name: getattr(operation, field.name) for field in dataclasses.fields(operation)}
+    said |= {"op": OPS[type(operation)], "identity": operation.identity.hex()}
+    said.pop("shortest", None)
+    if isinstance(operation, Release):
+        return said | {"blocks": [str(block) for block in operation.blocks]}
+    if isinstance(operation, Accept):
+        said["blocks"] = [(str(block.prefix), block.hierarchical, block.more) for block in operation.blocks]
+    if isinstance(operation, (Offer, Accept, Renew)):
+        contact = operation.contact._asdict() | {
+            "address": str(IPv4Address(operation.contact.address)),
+            "hardware": operation.contact.hardware.hex(),
+            "nonce": None if operation.contact.nonce is None else operation.contact.nonce.hex(),
+        }
+        said |= {"server": str(IPv4Address(operation.server)), "contact": contact}
+    return said
+
+
+def apply(connection: psycopg.Connection[Any], *operations: Operation) -> list[Any]:
+    """Do what a server of an old version does."""
+    batch = [as_json(operation) for operation in operations]
+    outcomes: list[Any] = connection.execute("select deleg.apply(%s)", (Jsonb(batch),)).fetchall()[0][0]
     return outcomes
 
 
@@ -213,7 +246,7 @@ def test_two_upgrades_at_once_are_one(old: Database, version: int) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(old: Database, version: int) -> None:
-    old.sql("create function deleg._summarize_events(p_ranges integer) returns text return 'in the way'")
+    old.sql("create function deleg._wire_text(p_prefix cidr, p_hierarchical boolean) returns integer return 1")
     before = catalog(old)
     with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match="cannot change return type"):
         admin.upgrade()

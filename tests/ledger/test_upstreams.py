@@ -14,7 +14,6 @@ from functools import partial
 from ipaddress import IPv4Network
 
 import pytest
-from psycopg.types.json import Jsonb
 
 from kea_subnet_deleg.ledger import (
     NETWORKS,
@@ -32,7 +31,7 @@ from kea_subnet_deleg.ledger import (
     Wanted,
 )
 from tests.conftest import Database
-from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes
+from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes, say
 from tests.ledger.test_concurrency import together, until, waits_for_lock
 
 UPSTREAM = 0xC0000201
@@ -126,7 +125,7 @@ def test_a_lease_is_not_taken_beyond_an_end_that_comes_nearer_meanwhile(database
     connection = database.connect()
     with ThreadPoolExecutor(1) as pool:
         with connection.transaction():
-            connection.execute("select deleg.apply(%s)", (Jsonb([CLIENT.accept(1, block).to_json()]),))
+            say(connection, CLIENT.accept(1, block))
             answer = pool.submit(obtain, agent, lease_time=100)
             until(lambda: waits_for_lock(database) == 1)
         assert answer.result(10) == ["renewed"]

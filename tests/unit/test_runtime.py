@@ -18,11 +18,12 @@ from kea_subnet_deleg.ledger import (
     Ledger,
     LedgerError,
     LedgerUnavailable,
-    Operation,
     OperationFailed,
     Outcome,
+    Release,
 )
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
+from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
@@ -413,10 +414,11 @@ def test_the_views(database: Database) -> None:
     assert ledger.holdings(asked) == [(128, 30), (0, 0), (256, 70), (0, 0), (128, 30)]
 
 
-def test_an_operation_the_ledger_does_not_know(database: Database) -> None:
+def test_an_operation_the_ledger_does_not_know(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = database.ledger()
+    monkeypatch.setattr(Release, "to_record", lambda _: f"(nonsense,0,78,1{',' * (len(MESSAGE_FIELDS) - 4)})")
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="unknown op"):
-        ledger._apply([Operation(0, b"x", 1)])
+        ledger._apply([Release(0, b"x", 1, None, 1, ())])
 
 
 # ------------------------------------------------------------------------------------------------ the service
