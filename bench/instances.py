@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """B7: delegations/s of 2 and 4 servers on one ledger over those of one, all on the same machine under the same load.
 
+The load is so many exchanges under way that each of four servers has as many as one has in B1. With a quarter of that (`full`), four
+servers have a quarter of the messages for each transaction, which is another question.
+
 Each new client asks the next server. After each run every block that was acknowledged has to be in the ledger, of who got it, and the
 ledger has to keep its invariants. What PostgreSQL had to end because two transactions were in each other's way is counted.
 """
@@ -20,6 +23,7 @@ from bench.usage import Spent
 
 PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=2.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
 NUMBERS: Final = (1, 2, 4)
+LOAD: Final = NUMBERS[-1] * OUTSTANDING  # exchanges under way in all
 _LOST: Final = (
     "create temporary table told (identity text, prefix cidr, seconds bigint)",
     "copy told from '{path}' (delimiter ' ')",
@@ -40,16 +44,32 @@ _COUNTED: Final = ("commits", "lost", *_LOGGED, "conflicts", "retransmissions")
 
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B7: `plan.runs` of each number of servers, rising and falling in turn. Raises RuntimeError where anything was lost."""
-    runs: dict[int, list[Run]] = {number: [] for number in NUMBERS}
+    loads = (LOAD, OUTSTANDING) if plan.full else (LOAD,)
+    runs: dict[int, dict[int, list[Run]]] = {load: {number: [] for number in NUMBERS} for load in loads}
     with Instances(plan.policy) as lab:
         for turn in range(1, plan.runs + 1):
-            for number in NUMBERS if turn % 2 else reversed(NUMBERS):
-                runs[number].append(_run(lab, number, plan))
-            told = ", ".join(f"{number}: {runs[number][-1]['value']:.0f}/s" for number in NUMBERS)
-            progress(f"B7 turn {turn} of {plan.runs}, servers: {told}")
+            for load, sides in runs.items():
+                for number in NUMBERS if turn % 2 else reversed(NUMBERS):
+                    sides[number].append(_run(lab, number, load, plan))
+                told = ", ".join(f"{number}: {sides[number][-1]['value']:.0f}/s" for number in NUMBERS)
+                progress(f"B7 turn {turn} of {plan.runs}, {load} exchanges under way, servers: {told}")
         if violations := lab.violations():
             raise RuntimeError(f"the ledger does not keep its invariants: {violations[:5]}")
-    return _figure(runs)
+    figure = _figure(runs[LOAD])
+    for load in loads[1:]:
+        for number in NUMBERS:
+            figure.others[_less(number, load)] = runs[load][number]
+        for number in NUMBERS[1:]:
+            figure.ratios[_less(number, load)] = _over_one(runs[load], number)
+    return figure
+
+
+def _less(number: int, load: int) -> str:
+    return f"{number} server{'s' * (number > 1)}, {load} under way"
+
+
+def _over_one(runs: dict[int, list[Run]], number: int) -> list[float]:
+    return [a["value"] / b["value"] for a, b in zip(runs[number], runs[NUMBERS[0]], strict=True)]
 
 
 def _figure(runs: dict[int, list[Run]]) -> Figure:
@@ -57,8 +77,7 @@ def _figure(runs: dict[int, list[Run]]) -> Figure:
     figure = Figure(UNIT, ours=runs[more[-1]], peer=runs[one])
     figure.others = {f"{number} servers": runs[number] for number in more}
     for number in more:
-        pairs = zip(runs[number], runs[one], strict=True)
-        figure.ratios[f"{number} servers"] = [a["value"] / b["value"] for a, b in pairs]
+        figure.ratios[f"{number} servers"] = _over_one(runs, number)
     pairs_of_all = zip(*figure.ratios.values(), strict=True)
     figure.ratios["the least"] = [min(ratios) for ratios in pairs_of_all]
     figure.decisive = "the least"
@@ -70,7 +89,7 @@ def _figure(runs: dict[int, list[Run]]) -> Figure:
     return figure
 
 
-def _run(lab: Instances, number: int, plan: Plan) -> Run:
+def _run(lab: Instances, number: int, under_way: int, plan: Plan) -> Run:
     names = lab.only(number)
     place, given = lab.clients[0], lab.directory / "given"
     before = _in_the_way(lab, names)
@@ -78,7 +97,7 @@ def _run(lab: Instances, number: int, plan: Plan) -> Run:
     printed = run_load(
         place.netns,
         *(",".join(str(lab.servers[name].address) for name in names), str(place.address)),
-        *("--outstanding", str(OUTSTANDING), "--warmup", str(plan.warmup), "--window", str(plan.window)),
+        *("--outstanding", str(under_way), "--warmup", str(plan.warmup), "--window", str(plan.window)),
         *("--given", str(given)),
         seconds=plan.warmup + plan.window,
     )
@@ -92,6 +111,7 @@ def _run(lab: Instances, number: int, plan: Plan) -> Run:
     return {
         "value": result.pop("rate"),
         "servers": number,
+        "outstanding": under_way,
         "lost": lost,
         **result,
         **counted,

@@ -333,7 +333,7 @@ class Note(Operation):
     detail: Mapping[str, float | str | bool] | None = None
 
     def to_record(self) -> str:
-        detail = "" if self.detail is None else _quoted(_ENCODER.encode(self.detail))
+        detail = "" if self.detail is None else _quoted(_numbers(self.detail))
         return _NOTE % (self.space, self.identity.hex(), self.xid, _quoted(self.kind), _quoted(self.reason), detail)
 
 

@@ -21,6 +21,7 @@ from kea_subnet_deleg.wire import (
     VssUse,
     allocation_room,
     destination,
+    encode_block,
     reply,
 )
 
@@ -104,10 +105,12 @@ class Replies:
             options[_NONCE_CAPABLE] = bytes((HMAC_MD5,))  # RFC 6704 section 3.1.3
         return options
 
-    def _allocation(self, kind: MessageType, content: Content) -> SubnetAllocation | None:
+    def _allocation(self, kind: MessageType, content: Content) -> SubnetAllocation | bytes | None:
         """Return option 220: as few Subnet-Informations as hold the blocks, flag s in the last where there is more."""
         if not content.blocks:
             return None
+        if len(content.blocks) == 1 and not content.listing and self._times.suggested is None:
+            return encode_block(*content.blocks[0], content.more)
         blocks = [
             SubnetBlock(network, prefix_length, deprecate, hierarchical)
             for network, prefix_length, hierarchical, deprecate in content.blocks

@@ -9,7 +9,6 @@ import enum
 import json
 import struct
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -37,7 +36,7 @@ class KeaRefused(Exception):
 class Kea(Protocol):
     """What the service may ask of Kea. All of it may be called from any thread, except where it says otherwise."""
 
-    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
         """Take the packets that wait, without the GIL while there are none.
 
         One thread at a time, since the buffers are reused; others wait for their turn.
@@ -45,7 +44,6 @@ class Kea(Protocol):
         Args:
             limit: packets at most.
             timeout: seconds to wait for the first one.
-            linger: seconds to wait for more once there is one.
 
         Returns:
             The packets in the order of their arrival, none after a timeout; None when the service has to stop.
@@ -172,14 +170,10 @@ class EmbeddedKea:
         self._receiving = threading.Lock()
         self._counters = {name: number for number, name in enumerate(counter_names(ffi, lib))}
 
-    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
         """See `Kea.receive`."""
         with self._receiving:
-            packets = self._take(limit, timeout)
-            if packets and linger and len(packets) < limit:
-                time.sleep(linger)
-                packets += self._take(limit - len(packets), 0.0) or []
-            return packets
+            return self._take(limit, timeout)
 
     def _take(self, limit: int, timeout: float) -> list[Inbound] | None:
         if len(self._descriptions) < limit:

@@ -7,7 +7,6 @@ Under load a batch grows by itself, since all that comes in during one transacti
 from __future__ import annotations
 
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -23,29 +22,38 @@ from kea_subnet_deleg.wire import BOOTREPLY
 IDLE_WAIT: Final = 5.0
 """Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
 
-
-LINGER: Final = 0.002
-LONGEST_LINGER: Final = 0.02
-"""Seconds to wait for more packets while another worker is at the ledger, at least and at most."""
-ENOUGH: Final = 32
-"""Messages of a batch from which on waiting for more gains nothing. A transaction costs as much as a dozen messages: where many servers
-share a ledger, and so each has few, all are faster if they wait for up to half as long as their last batch took."""
+ENOUGH: Final = 48
+"""Messages for which it pays to begin a transaction while another worker is in one. With fewer the worker waits until that one is
+through, and takes all that has come until then. A transaction costs as much as a dozen messages; above all where many servers share a
+ledger, and each has few messages, the number of transactions is what counts."""
+LONGEST_WAIT: Final = 0.05
+STEP: Final = 0.002
+"""Seconds for which it waits at most, and after which it looks how many there are."""
 
 
 class Shift:
-    """The workers of one server: how many are at work on a batch."""
+    """The workers of one server: how many are at work on a batch, and whose turn it is to gather the next one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.gathering = threading.Lock()
+        self._changed = threading.Condition()
         self.busy = 0
 
     def __enter__(self) -> None:
-        with self._lock:
+        with self._changed:
             self.busy += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._changed:
             self.busy -= 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until one who is at work is through, for so long at most; return whether anybody is at work still."""
+        with self._changed:
+            if self.busy:
+                self._changed.wait(seconds)
+            return self.busy > 0
 
 
 class Worker:
@@ -88,7 +96,6 @@ class Worker:
         self._prepare = prepare
         self._own = own
         self._prepared = False
-        self._linger = LINGER
         self._batch_size = batch_size
         self._shift = shift or Shift()
         self._answers = answers
@@ -107,10 +114,15 @@ class Worker:
             self._ledger.close()
 
     def _receive(self) -> list[Inbound] | None:
-        wait = self._keeper.wait(IDLE_WAIT)
-        if self._shift.busy:
-            return self._kea.receive(self._batch_size, wait, self._linger)
-        return self._kea.receive(self._batch_size, wait)
+        with self._shift.gathering:
+            packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
+            patience = LONGEST_WAIT
+            busy = self._shift.busy > 0
+            while packets and busy and len(packets) < min(ENOUGH, self._batch_size) and patience > 0:
+                busy = self._shift.wait(STEP)
+                patience -= STEP
+                packets += self._kea.receive(self._batch_size - len(packets), 0.0) or []
+            return packets
 
     def _turn(self, packets: list[Inbound]) -> None:
         if self._answers is not None and (heard := [packet for packet in packets if packet.data[0] == BOOTREPLY]):
@@ -130,10 +142,7 @@ class Worker:
                 if address not in self._own:
                     self._announce(self._ledger, address)
                     self._own[address] = interface
-            began = time.monotonic()
             self._role.serve(packets, self._kea.send)
-            took = time.monotonic() - began
-            self._linger = min(max(LINGER, took / 2 * (1 - len(packets) / ENOUGH)), LONGEST_LINGER)
         except LedgerUnavailable as error:
             self._journal.count("ledger-down", len(packets))
             self._keeper.lost(str(error))

@@ -41,6 +41,7 @@ from kea_subnet_deleg.wire.subnet_allocation import (
     SubnetInformation,
     SubnetRequest,
     Usage,
+    encode_block,
 )
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "allocation_room",
     "destination",
     "discover",
+    "encode_block",
     "encode_message",
     "forcerenew",
     "forcerenew_destination",

@@ -46,6 +46,7 @@ _REBINDING_TIME: Final = int(Option.REBINDING_TIME)
 _SERVER_IDENTIFIER: Final = int(Option.SERVER_IDENTIFIER)
 _RELAY_AGENT_INFORMATION: Final = int(Option.RELAY_AGENT_INFORMATION)
 _VIRTUAL_SUBNET_SELECTION: Final = int(Option.VIRTUAL_SUBNET_SELECTION)
+_SET: Final = (_SERVER_IDENTIFIER, _LEASE_TIME, _RENEWAL_TIME, _REBINDING_TIME)
 
 
 class VssUse(enum.Enum):
@@ -69,7 +70,7 @@ def reply(
     request: Message,
     type: MessageType,  # noqa: A002 - called what Message.type is called
     server_identifier: int,
-    allocation: SubnetAllocation | None = None,
+    allocation: SubnetAllocation | bytes | None = None,
     lease_time: int | None = None,
     *,
     t1: int | None = None,
@@ -79,20 +80,25 @@ def reply(
 ) -> bytes:
     """Return the whole reply of `type` (OFFER, ACK or NAK) to `request`.
 
-    `server_identifier` is our address, a host-order integer, or `request.server_identifier_override`; `lease_time`, `t1`
+    `server_identifier` is our address, a host-order integer, or `request.server_identifier_override`; `allocation` may come as the
+    value of option 220, of at most 255 octets (`encode_block`); `lease_time`, `t1`
     and `t2` are seconds, None leaves options 51, 58 and 59 out, and a NAK never has them. yiaddr is 0: a subnet and an
     address can't be had in one exchange (RFC 6656 section 4.2). ciaddr is the client's in an ACK, else 0. `extra_options`
     go before option 220; one that is to be signed (option 90) leaves room, and `sign` comes after.
 
     Raises ValueError where a value does not fit its option, and for an extra option that is set here or echoed.
     """
-    # All options as they go out, in their order. This is the hot path: what is of one length is packed at once.
+    # This is the hot path: what is of one length is packed at once, and nothing is collected that is not there.
+    chunks = [_header(request, type)]
     try:
-        options = {_SERVER_IDENTIFIER: _FOUR_OCTETS.pack(_SERVER_IDENTIFIER, 4, server_identifier)}
+        chunks.append(_FOUR_OCTETS.pack(_SERVER_IDENTIFIER, 4, server_identifier))
         if type is not _NAK:
-            for code, seconds in ((_LEASE_TIME, lease_time), (_RENEWAL_TIME, t1), (_REBINDING_TIME, t2)):
-                if seconds is not None:
-                    options[code] = _FOUR_OCTETS.pack(code, 4, seconds)
+            if lease_time is not None:
+                chunks.append(_FOUR_OCTETS.pack(_LEASE_TIME, 4, lease_time))
+            if t1 is not None:
+                chunks.append(_FOUR_OCTETS.pack(_RENEWAL_TIME, 4, t1))
+            if t2 is not None:
+                chunks.append(_FOUR_OCTETS.pack(_REBINDING_TIME, 4, t2))
     except struct.error:
         numbers = (server_identifier, lease_time, t1, t2)
         raise ValueError(f"server identifier and times {numbers}: each must be 0 to 4294967295") from None
@@ -100,16 +106,20 @@ def reply(
     if vss is not _UNSUPPORTED:
         echoed = changed = {code: echoed[code] for code in _ECHOED if code in echoed}
         _answer_vss(request, vss, changed)
-    for code in _ECHOED if vss is _UNSUPPORTED else echoed:
-        if code in echoed:
-            options[code] = write_option(code, echoed[code])
+    chunks += [
+        write_option(code, echoed[code])
+        for code in (_ECHOED if vss is _UNSUPPORTED else echoed)
+        if code in echoed and code != _RELAY_AGENT_INFORMATION
+    ]
     if extra_options:
-        _add_options(options, extra_options)
-    relay = options.pop(_RELAY_AGENT_INFORMATION, b"")  # after everything else, RFC 3046 section 2.2
-    chunks = [_header(request, type), *options.values()]
+        _refuse_twice(extra_options, echoed)
+        chunks += [given_option(code, value) for code, value in extra_options.items()]
     if allocation is not None:
-        chunks.append(write_instances(_SUBNET_ALLOCATION, allocation.encode_parts()))
-    chunks += (relay, _END)
+        parts = (allocation,) if isinstance(allocation, bytes) else allocation.encode_parts()
+        chunks.append(write_instances(_SUBNET_ALLOCATION, parts))
+    if _RELAY_AGENT_INFORMATION in echoed:  # after everything else, RFC 3046 section 2.2
+        chunks.append(write_option(_RELAY_AGENT_INFORMATION, echoed[_RELAY_AGENT_INFORMATION]))
+    chunks.append(_END)
     return pad(chunks)
 
 
@@ -154,11 +164,10 @@ def _answer_vss(request: Message, use: VssUse, options: dict[int, bytes]) -> Non
         options[_VIRTUAL_SUBNET_SELECTION] = client if chosen is None else chosen.encode()
 
 
-def _add_options(options: dict[int, bytes], extra: Mapping[int, bytes]) -> None:
-    for code, value in extra.items():
-        if code in options:
+def _refuse_twice(extra: Mapping[int, bytes], echoed: Mapping[int, bytes]) -> None:
+    for code in extra:
+        if code in _SET or (code in echoed and code in (*_ECHOED, _VIRTUAL_SUBNET_SELECTION)):
             raise ValueError(f"option {code} is set by the reply itself and can't be given as an extra option")
-        options[code] = given_option(code, value)
 
 
 def allocation_room(

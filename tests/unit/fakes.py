@@ -65,7 +65,7 @@ class FakeKea:
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     addresses: list[dict[str, Any]] = field(default_factory=list)
 
-    def receive(self, limit: int, timeout: float, linger: float = 0.0) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
+    def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
             packets = self.packets.get(timeout=timeout)
         except queue.Empty:

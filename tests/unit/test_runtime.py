@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,7 @@ from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
+from kea_subnet_deleg.runtime import worker as worker_module
 from kea_subnet_deleg.runtime.bridge import Severity
 from kea_subnet_deleg.runtime.connection import FIRST_DELAY, Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
@@ -235,6 +237,33 @@ def setting(kea: FakeKea, database: Database) -> Iterator[Setting]:
     yield setting
     setting.stop()
     assert not setting.ledger.connected
+
+
+def test_few_messages_wait_for_the_worker_that_is_at_work(
+    kea: FakeKea, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes meanwhile is of the same batch; with as many as are worth a transaction it does not wait."""
+    monkeypatch.setattr(worker_module, "LONGEST_WAIT", 60.0)
+    setting = Setting(kea, Ledger(database.dsn("kea_deleg_hook"), TIMEOUT))
+    shift = setting.worker._shift
+    with ThreadPoolExecutor(1) as pool:
+        with shift:
+            kea.packets.put([DISCOVER] * 16)
+            assert len(pool.submit(setting.worker._receive).result(10) or ()) == 16
+            kea.packets.put([DISCOVER])
+            gathering = pool.submit(setting.worker._receive)
+            until(kea.packets.empty)
+            kea.packets.put([DISCOVER] * 2)
+            until(kea.packets.empty)
+            assert not gathering.done()
+        assert len(gathering.result(10) or ()) == 3
+
+
+def test_they_do_not_wait_for_one_that_hangs(kea: FakeKea, database: Database) -> None:
+    setting = Setting(kea, Ledger(database.dsn("kea_deleg_hook"), TIMEOUT))
+    kea.packets.put([DISCOVER])
+    with ThreadPoolExecutor(1) as pool, setting.worker._shift:
+        assert pool.submit(setting.worker._receive).result(10) == [DISCOVER]
 
 
 def test_a_packet_is_answered_and_the_address_announced(kea: FakeKea, setting: Setting, database: Database) -> None:

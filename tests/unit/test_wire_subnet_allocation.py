@@ -17,6 +17,7 @@ from kea_subnet_deleg.wire import (
     SubnetInformation,
     SubnetRequest,
     Usage,
+    encode_block,
 )
 from kea_subnet_deleg.wire.options import write_instances
 
@@ -514,3 +515,23 @@ def test_many_tiny_instances_take_linear_time() -> None:
     count = 20_000
     parts = [octets("00 09 01")] + [octets("00 09 01")] * count + [b"\0"]
     assert SubnetAllocation.decode(parts) == SubnetAllocation()
+
+
+@given(
+    st.integers(1, 30).flatmap(lambda length: st.tuples(st.integers(0, (1 << length) - 1), st.just(length))),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_one_block_is_the_same_as_an_allocation_of_one_block(
+    prefix: tuple[int, int], flags: tuple[bool, bool, bool]
+) -> None:
+    number, length = prefix
+    hierarchical, deprecate, more = flags
+    network = number << 32 - length
+    one = informed(SubnetBlock(network, length, deprecate, hierarchical), server=more)
+    assert encode_block(network, length, hierarchical, deprecate, more) == one.encode()
+
+
+@pytest.mark.parametrize("length", [0, 31])
+def test_no_block_of_such_a_length(length: int) -> None:
+    with pytest.raises(ValueError, match="must be 1 to 30"):
+        encode_block(0, length, True, False, False)
