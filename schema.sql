@@ -1596,6 +1596,7 @@ declare
     v_due record;
     v_origin record;
     v_spaces integer[] := '{}';
+    v_passed integer;
     v_looked integer;
     v_first tid[];
     v_ended tid[] := '{}';                                   -- leases: all at once, in the end
@@ -1607,6 +1608,8 @@ begin
         return next;
         return;
     end if;
+    -- Nobody is answered by this, and what is lost in a crash is due again. What others commit after it, on the disk, has it there before.
+    perform set_config('synchronous_commit', 'off', true);
     v_holds := array(select hold from holds where ends <= now() order by ends limit p_limit / 2);
     -- All that is looked at: of many that are due, the others are not read to find those that ended, or were renewed.
     v_first := array(select ctid from blocks where due <= now() order by due limit p_limit);
@@ -1637,6 +1640,7 @@ begin
             select from unnest(h.prefixes) as w (prefix)
              cross join lateral (select b.state, b.expires from blocks b where b.space = h.space and b.prefix = w.prefix offset 0) as b
              where b.state = 'offered' and b.expires <= h.ends);
+    get diagnostics v_passed = row_count;
     for v_due in
         select ctid as row, space, prefix, state, lessee, network is not null or not coalesce(hierarchical, true) as served from blocks
          where ctid = any (v_first) and due <= now() and expires <= now() and space = any (v_spaces) for update skip locked
@@ -1661,7 +1665,7 @@ begin
              where ctid = any (v_first) and due <= now() and expires > now() for no key update skip locked) as l
      where b.ctid = l.row;
     get diagnostics v_looked = row_count;
-    more := offers >= p_limit or cardinality(v_holds) >= p_limit / 2
+    more := offers >= p_limit or (cardinality(v_holds) >= p_limit / 2 and v_passed + offers > 0)
             or (cardinality(v_first) >= p_limit and v_looked + offers + leases + quarantines > 0);
     for v_origin in
         select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
@@ -2295,6 +2299,7 @@ begin
     if not pg_try_advisory_xact_lock(224, 0) then
         return false;
     end if;
+    perform set_config('synchronous_commit', 'off', true);   -- as in sweep()
     insert into progress (what) values ('days') on conflict (what) do nothing;
     select * into strict v_from from progress where what = 'days';
     with step as materialized (
@@ -2429,6 +2434,7 @@ begin
     if not pg_try_advisory_xact_lock(224, 1) then
         return null;
     end if;
+    perform set_config('synchronous_commit', 'off', true);   -- as in sweep()
     select max(ends) into v_ends from _event_parts();
     if v_ends is null or v_ends <= now() + interval '28 days' then
         v_ends := _make_events(v_ends, greatest(now(), v_ends));

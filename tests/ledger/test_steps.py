@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Network
-from typing import Final
+from typing import Final, LiteralString
 
 import pytest
 
 from kea_subnet_deleg.ledger import Ledger, Networks
 from tests.conftest import Database
-from tests.ledger.scene import Client, lease
+from tests.ledger.scene import Client, lease, one
 
 LEASED: Final = 50_000
 """Blocks of /29 that are leased, each beside a free one: 10^5 in all."""
@@ -117,3 +117,30 @@ def test_a_client_is_served_meanwhile(large: Database) -> None:
     while ledger.sweep(100, 60).more:
         pass
     assert lease(ledger, Client.number(1), 1, 29) == ["10.64.0.0/29"]
+
+
+@pytest.mark.parametrize("step", ["deleg.sweep(25, 60)", "deleg.keep_days()", "deleg.keep_events()"])
+def test_no_step_holds_its_locks_until_the_disk_has_it(database: Database, step: LiteralString) -> None:
+    """What nobody is told need not be there before the locks are given back, and there it is in order."""
+    database.pool("10.64.0.0/24")
+    ledger, hook = database.ledger(), database.connect("kea_deleg_hook")
+    lease(ledger, Client.number(1), 1, 26)
+    with hook.transaction():
+        hook.execute("select " + step)
+        assert hook.execute("show synchronous_commit").fetchall() == [("off",)]
+    assert hook.execute("show synchronous_commit").fetchall() == [("on",)]
+
+
+def test_a_sweep_is_not_repeated_at_once_for_clients_that_are_being_served(database: Database) -> None:
+    """Their offers are over, but whoever serves them goes first: nothing was done, and nothing will be in the next moment."""
+    database.pool("10.64.0.0/20")
+    ledger, busy = database.ledger(), database.connect()
+    for number in range(30):
+        assert one(ledger, Client.number(number).offer(1, 26, hold=0)).blocks
+    with busy.transaction():
+        busy.execute("select pg_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), space)) from deleg.lessees")
+        swept = ledger.sweep(25, 60)
+        assert (swept.offers, swept.more) == (0, False)
+    swept = ledger.sweep(25, 60)
+    assert swept.offers > 0
+    assert swept.more
