@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from bench.bars import bars, values
 from bench.delegations import OUTSTANDING, UNIT, cpu_of
-from bench.figure import Figure, Plan, Plans, Progress, Run
+from bench.figure import Figure, Plan, Plans, Progress, Run, over
 from bench.rig import Instances, run_load
 from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=2.0), full=Plan(runs=7, warmup=2.0, window=8.0, full=True))
+PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=2.0), full=Plan(runs=5, warmup=1.0, window=6.0, full=True))
 NUMBERS: Final = (1, 2, 4)
 LOAD: Final = NUMBERS[-1] * OUTSTANDING  # exchanges under way in all
 _LOST: Final = (
@@ -69,7 +69,7 @@ def _less(number: int, load: int) -> str:
 
 
 def _over_one(runs: dict[int, list[Run]], number: int) -> list[float]:
-    return [a["value"] / b["value"] for a, b in zip(runs[number], runs[NUMBERS[0]], strict=True)]
+    return [over(a["value"], b["value"]) for a, b in zip(runs[number], runs[NUMBERS[0]], strict=True)]
 
 
 def _figure(runs: dict[int, list[Run]]) -> Figure:
@@ -104,8 +104,8 @@ def _run(lab: Instances, number: int, under_way: int, plan: Plan) -> Run:
     result: Run = json.loads(printed)
     cost = spent.per_exchange(result["completed"])
     lost = _lost(lab, given)
-    if result["faults"] or result["overlaps"] or result["naks"] or lost:
-        raise RuntimeError(f"wrong answers, or {lost} blocks that are not in the ledger: {printed}")
+    if result["faults"] or result["overlaps"] or result["naks"] or lost or not result["completed"]:
+        raise RuntimeError(f"wrong answers, none, or {lost} blocks that are not in the ledger: {printed}")
     after = _in_the_way(lab, names)
     counted = {name: after[name] - before[name] for name in after}
     return {

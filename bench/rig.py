@@ -26,6 +26,7 @@ from ci.labs.lab import DATABASE
 from ci.labs.process import Process, run, start, tail
 
 POOL = IPv4Network("10.0.0.0/8")
+WIDE_POOL: Final = "16.0.0.0/4"  # for many runs on one ledger: four million /26
 SERVER = "s1"
 DHCP6 = "/usr/sbin/kea-dhcp6"
 DHCP6_SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
@@ -168,7 +169,7 @@ class Instances(Lab):
 
     def __init__(self, policy: str) -> None:
         name = f"bench-{os.getpid()}"
-        super().__init__("four", name=name, pools=[POOL], parameters={"policy": policy}, severities=WARN)
+        super().__init__("four", name=name, pools=[WIDE_POOL], parameters={"policy": policy}, severities=WARN)
 
     def up(self) -> Instances:
         """As a lab, without servers."""
