@@ -26,7 +26,7 @@ from ci.labs.lab import DATABASE
 from ci.labs.process import Process, run, start, tail
 
 POOL = IPv4Network("10.0.0.0/8")
-WIDE_POOL: Final = "16.0.0.0/4"  # for many runs on one ledger: four million /26
+WIDE_POOL = IPv4Network("16.0.0.0/4")  # for many runs on one ledger: four million /26
 SERVER = "s1"
 DHCP6 = "/usr/sbin/kea-dhcp6"
 DHCP6_SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")

@@ -138,7 +138,9 @@ def test_a_sweep_is_not_repeated_at_once_for_clients_that_are_being_served(datab
     for number in range(30):
         assert one(ledger, Client.number(number).offer(1, 26, hold=0)).blocks
     with busy.transaction():
-        busy.execute("select pg_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), space)) from deleg.lessees")
+        busy.execute(
+            "select pg_advisory_xact_lock(hashtextextended(encode(identity, 'hex'), space)) from deleg.lessees"
+        )
         swept = ledger.sweep(25, 60)
         assert (swept.offers, swept.more) == (0, False)
     swept = ledger.sweep(25, 60)
