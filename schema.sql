@@ -1482,7 +1482,7 @@ end $$;
 create or replace function deleg._nonce_text(p_lessee bigint, p_contact deleg.contact, p_nonce bytea, p_elsewhere boolean) returns text
 language sql as $$
     select case when p_elsewhere then coalesce(',"nonce":"' || deleg._contact(p_lessee, to_jsonb(p_contact)) || '"', '')
-                when (p_contact).nonce is not null then ',"nonce":"' || encode(p_nonce, 'hex') || '"'
+                when (p_contact).nonce is not null and p_nonce is not null then ',"nonce":"' || encode(p_nonce, 'hex') || '"'
                 else '' end
 $$;
 
@@ -1551,7 +1551,7 @@ begin
             v_done := v_done || v_n;
         end loop;
     end if;
-    return (select '[' || coalesce(string_agg(w.outcome, ',' order by w.n), '') || ']' from unnest(v_done, v_outcomes) as w (n, outcome));
+    return (select '[' || coalesce(string_agg(coalesce(w.outcome, 'null'), ',' order by w.n), '') || ']' from unnest(v_done, v_outcomes) as w (n, outcome));
 end $$;
 
 -- For servers of a version before 5, until they are restarted: a batch as JSON.

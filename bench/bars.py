@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Final
 
 WIDTH, BAR, GAP = 720, 22, 12
-LEFT, RIGHT, TOP, BOTTOM = 210, 80, 44, 34  # margins; the names are at the left, the medians behind the bars
+LEFT, RIGHT, TOP, BOTTOM = 265, 80, 44, 34  # margins; the names are at the left, the medians behind the bars
 OURS, OTHER = "#0060a8", "#a0a8b0"
 TICKS: Final = 5
 

@@ -10,8 +10,8 @@ from typing import Final
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 170, 40, 50  # margins; the names of the lines are at the right
+WIDTH, HEIGHT = 760, 400
+LEFT, RIGHT, TOP, BOTTOM = 70, 210, 50, 50  # margins; the names of the lines are at the right
 COLOURS: Final = ("#0060a8", "#c84800", "#2a8a3a", "#8050a0", "#707070", "#b09000")
 TICKS: Final = 6
 
@@ -32,9 +32,9 @@ def lines(title: str, across: str, up: str, series: Mapping[str, Points]) -> str
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(LEFT, TOP - 18, title, size=14),
+        _text(LEFT, TOP - 28, title, size=14),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, across, anchor="middle"),
-        _text(8, TOP - 4, up),
+        _text(LEFT, TOP - 8, up),
     ]
     for number in range(int(top_x / step_x) + 1):
         x = x_of(number * step_x)

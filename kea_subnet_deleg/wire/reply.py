@@ -80,11 +80,11 @@ def reply(
 ) -> bytes:
     """Return the whole reply of `type` (OFFER, ACK or NAK) to `request`.
 
-    `server_identifier` is our address, a host-order integer, or `request.server_identifier_override`; `allocation` may come as the
-    value of option 220, of at most 255 octets (`encode_block`); `lease_time`, `t1`
-    and `t2` are seconds, None leaves options 51, 58 and 59 out, and a NAK never has them. yiaddr is 0: a subnet and an
-    address can't be had in one exchange (RFC 6656 section 4.2). ciaddr is the client's in an ACK, else 0. `extra_options`
-    go before option 220; one that is to be signed (option 90) leaves room, and `sign` comes after.
+    `server_identifier` is our address, a host-order integer, or `request.server_identifier_override`. `allocation` may come as the
+    value of option 220, of at most 255 octets (`encode_block`). `lease_time`, `t1` and `t2` are seconds, None leaves options 51, 58
+    and 59 out, and a NAK never has them. yiaddr is 0: a subnet and an address can't be had in one exchange (RFC 6656 section 4.2).
+    ciaddr is the client's in an ACK, else 0. `extra_options` go before option 220; one that is to be signed (option 90) leaves
+    room, and `sign` comes after.
 
     Raises ValueError where a value does not fit its option, and for an extra option that is set here or echoed.
     """

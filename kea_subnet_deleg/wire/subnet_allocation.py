@@ -42,9 +42,8 @@ BLOCK_HIERARCHICAL: Final = 0x02
 LONGEST_PREFIX: Final = 30
 """Longest prefix length that can be asked for (RFC 6656 section 4.1) and so that can be delegated."""
 _BLOCK: Final = struct.Struct("!IBBB")
-_ONE_BLOCK: Final = struct.Struct(
-    "!BBBBIBBB"
-)  # the option's flags, a Subnet-Information of one block without statistics
+# All of an option with one block: its flags, and a Subnet-Information without statistics.
+_ONE_BLOCK: Final = struct.Struct("!BBBBIBBB")
 BLOCK_HEADER: Final = _BLOCK.size
 """Octets of a block before its statistics: network, prefix, flags, statlen."""
 NOT_REPORTED: Final = 0xFFFF
