@@ -21,7 +21,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Run, over
 from bench.rig import Instances, run_load
 from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=1.0, window=2.0), full=Plan(runs=5, warmup=1.0, window=6.0, full=True))
+PLANS = Plans(quick=Plan(runs=1, warmup=1.0, window=3.0), full=Plan(runs=5, warmup=1.0, window=6.0, full=True))
 NUMBERS: Final = (1, 2, 4)
 LOAD: Final = NUMBERS[-1] * OUTSTANDING  # exchanges under way in all
 _LOST: Final = (
