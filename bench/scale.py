@@ -48,9 +48,9 @@ _PARTS: Final = """
 _EVENTS: Final = """
     insert into deleg.events (at, space, kind, was, prefix, was_state, state, draining, lessee, server, expires, reason)
     select now() - interval '{week} weeks' + n * (interval '7 days' / {events}), 0, 'renewed', b.prefix, b.prefix, 'leased', 'leased',
-           false, b.lessee, '198.51.100.1', now(), 'in full'
-      from (select row_number() over () as n, prefix, lessee
-              from (select prefix, lessee from deleg.blocks where lessee is not null limit {events}) as held) as b
+           false, b.lessee, '198.51.100.1', b.expires, 'in full'
+      from (select row_number() over () as n, prefix, lessee, expires
+              from (select prefix, lessee, expires from deleg.blocks where lessee is not null limit {events}) as held) as b
 """
 _LAPSE: Final = """
     update deleg.blocks set expires = now() - interval '1 second', due = now() - interval '1 second'
