@@ -1029,16 +1029,17 @@ begin
         perform deleg._tell_networks();
     end if;
     if (p_op ->> 'held')::boolean then
-        select held, used into v_held, v_used from deleg._held(p_space, v_lessee);
+        select offered + held, used into v_held, v_used from deleg._held(p_space, v_lessee);
     end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'), 'held', v_held, 'used', v_used);
 end $$;
 
--- Addresses that a lessee holds, what it is offered included, and uses.
-create or replace function deleg._held(p_space integer, p_lessee bigint) returns table (held bigint, used bigint)
+-- Addresses that a lessee is offered, that it holds, and that it uses of these.
+create or replace function deleg._held(p_space integer, p_lessee bigint) returns table (offered bigint, held bigint, used bigint)
 language sql stable as $$
-    select sum(deleg._size(b.prefix))::bigint, coalesce(sum(u.used), 0)::bigint
+    select coalesce(sum(deleg._size(b.prefix)) filter (where b.state = 'offered'), 0)::bigint,
+           coalesce(sum(deleg._size(b.prefix)) filter (where b.state <> 'offered'), 0)::bigint, coalesce(sum(u.used), 0)::bigint
       from deleg.blocks b
       left join lateral (
             select deleg._used(x.prefix, x.in_use, x.high_water) as used from deleg.usage x
@@ -1416,7 +1417,7 @@ begin
             returning f.n, f.space, f.lessee, f.contact, f.nonce, f.elsewhere, f.held, b.prefix, b.hierarchical, b.lease_time)
         select d.n, '{"outcome":"acknowledged","lease_time":' || d.lease_time || ',"blocks":[' || deleg._wire_text(d.prefix, d.hierarchical) || ']'
                     || deleg._nonce_text(d.lessee, d.contact, d.nonce, d.elsewhere)
-                    || case when d.held then (select ',"held":' || h.held || ',"used":' || h.used from deleg._held(d.space, d.lessee) h) else '' end
+                    || case when d.held then (select ',"held":' || (h.offered + h.held) || ',"used":' || h.used from deleg._held(d.space, d.lessee) h) else '' end
                     || '}'
           from leased d;
     if exists (select from unnest(p_messages) as w where w.blocks #> '{0,1}' = 'false') then
@@ -1756,15 +1757,10 @@ set search_path = deleg, pg_temp set enable_seqscan = off set enable_hashjoin = 
 set plan_cache_mode = force_generic_plan as $$
 begin
     return query
-        select w.n::integer, sum(_size(b.prefix))::bigint, coalesce(sum(_used(b.prefix, u.in_use, u.high_water)), 0)::bigint
+        select w.n::integer, h.held, h.used
           from unnest(p_spaces, p_identities) with ordinality as w (space, identity, n)
          cross join lateral (select x.lessee from lessees x where x.space = w.space and x.identity = w.identity offset 0) as l
-         cross join lateral (
-                select x.prefix from blocks x
-                 where x.space = w.space and x.lessee = l.lessee and x.xid is not null and x.state in ('leased', 'reserved') offset 0) as b
-          left join lateral (
-                select x.in_use, x.high_water from usage x where x.space = w.space and x.prefix = b.prefix offset 0) as u on true
-         group by w.n;
+         cross join lateral _held(w.space, l.lessee) as h;
 end $$;
 
 -- Tallies of connections that are no more are added up. One server at a time.

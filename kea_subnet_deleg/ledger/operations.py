@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 
 @lru_cache(maxsize=4096)  # servers and relays are few
@@ -21,10 +22,8 @@ def _address(value: int) -> str:
     return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
 
 
-# Without a look for circles, of which there are none, and without spaces.
-_ENCODER: Final = json.JSONEncoder(
-    check_circular=False, separators=(",", ":"), default=dict
-)  # a policy's mapping of numbers
+# Without a look for circles, of which there are none, and without spaces; `dict` for a policy's own kind of mapping.
+_ENCODER: Final = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=dict)
 
 
 @lru_cache(maxsize=256)  # reasons are few, and so are the blocks that are asked for by name
@@ -59,27 +58,6 @@ def _template(op: str, *fields: str) -> str:
     return "(" + ",".join([op, *("%s" if name in given else "" for name in MESSAGE_FIELDS[1:])]) + ")"
 
 
-_OFFER: Final = _template(
-    "offer",
-    "server",
-    "contact",
-    "lease_time",
-    "asked",
-    "hold",
-    "pools",
-    "max_blocks",
-    "max_addresses",
-    "shortest",
-    "sizes",
-)
-_ACCEPT: Final = _template("accept", "server", "contact", "blocks", "held")
-_RENEW: Final = _template("renew", "server", "contact", "lease_time", "blocks", "through", "quarantine")
-_RELEASE: Final = _template("release", "blocks", "quarantine", "named")
-_RECLAIM: Final = _template("reclaim", "named")
-_LIST: Final = _template("list", "after", "limit")
-_NOTE: Final = _template("note", "kind", "reason", "detail")
-
-
 def _quoted(text: str) -> str:
     """Return a field of a composite type in quotes, as it is read whatever is in it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '""') + '"'
@@ -110,8 +88,10 @@ def _size_json(size: Size) -> str:
 
 # Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
 @dataclass(slots=True)
-class Operation:
+class Operation(ABC):
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
+
+    template: ClassVar[str]
 
     space: int
     identity: bytes
@@ -119,7 +99,11 @@ class Operation:
 
     def to_record(self) -> str:
         """Return the operation as a deleg.message."""
-        raise NotImplementedError
+        return self.template % (self.space, self.identity.hex(), self.xid, *self._values())
+
+    @abstractmethod
+    def _values(self) -> tuple[object, ...]:
+        """Return what the template has behind space, identity and xid, as PostgreSQL reads it."""
 
 
 def cidr(network: int, prefix_length: int) -> str:
@@ -176,6 +160,20 @@ class Offer(Operation):
     is offered must be leased to ourselves.
     """
 
+    template = _template(
+        "offer",
+        "server",
+        "contact",
+        "lease_time",
+        "asked",
+        "hold",
+        "pools",
+        "max_blocks",
+        "max_addresses",
+        "shortest",
+        "sizes",
+    )
+
     server: int
     contact: Contact
     lease_time: int
@@ -187,12 +185,9 @@ class Offer(Operation):
     sizes: tuple[Size, ...]
     shortest: int = 1
 
-    def to_record(self) -> str:
+    def _values(self) -> tuple[object, ...]:
         sizes = ",".join([_size_json(size) for size in self.sizes])
-        return _OFFER % (
-            self.space,
-            self.identity.hex(),
-            self.xid,
+        return (
             _address(self.server),
             self.contact.to_record(),
             self.lease_time,
@@ -214,23 +209,22 @@ class Accept(Operation):
     and uses then.
     """
 
+    template = _template("accept", "server", "contact", "blocks", "held")
+
     server: int
     contact: Contact
     blocks: tuple[Wanted, ...]
     altered: bool = False
     held: bool = True
 
-    def to_record(self) -> str:
+    def _values(self) -> tuple[object, ...]:
         blocks = ",".join(
             [
                 f'["{cidr(network, prefix_length)}",{_flag(hierarchical)},{_flag(more)}]'
                 for network, prefix_length, hierarchical, more in (() if self.altered else self.blocks)
             ]
         )
-        return _ACCEPT % (
-            self.space,
-            self.identity.hex(),
-            self.xid,
+        return (
             _address(self.server),
             self.contact.to_record(),
             _quoted(f"[{blocks}]"),
@@ -263,6 +257,8 @@ class Renew(Operation):
     lease on the space wears off, it is to be renewed first; the outcome is POSTPONED then.
     """
 
+    template = _template("renew", "server", "contact", "lease_time", "blocks", "through", "quarantine")
+
     server: int
     contact: Contact
     lease_time: int
@@ -270,11 +266,8 @@ class Renew(Operation):
     blocks: tuple[Renewal, ...]
     through: bool = False
 
-    def to_record(self) -> str:
-        return _RENEW % (
-            self.space,
-            self.identity.hex(),
-            self.xid,
+    def _values(self) -> tuple[object, ...]:
+        return (
             _address(self.server),
             self.contact.to_record(),
             self.lease_time,
@@ -292,49 +285,57 @@ class Release(Operation):
     domain may take it, whichever of them is named.
     """
 
+    template = _template("release", "blocks", "quarantine", "named")
+
     named: int | None
     quarantine: int
     blocks: tuple[IPv4Network, ...]
 
-    def to_record(self) -> str:
+    def _values(self) -> tuple[object, ...]:
         blocks = _quoted(_ENCODER.encode([str(block) for block in self.blocks]))
         named = "" if self.named is None else _address(self.named)
-        return _RELEASE % (self.space, self.identity.hex(), self.xid, blocks, self.quarantine, named)
+        return (blocks, self.quarantine, named)
 
 
 @dataclass(slots=True)
 class Reclaim(Operation):
     """The client chose another server, `named`: if it is none of this domain, what we offered is free again."""
 
+    template = _template("reclaim", "named")
+
     named: int
 
-    def to_record(self) -> str:
-        return _RECLAIM % (self.space, self.identity.hex(), self.xid, _address(self.named))
+    def _values(self) -> tuple[object, ...]:
+        return (_address(self.named),)
 
 
 @dataclass(slots=True)
 class Listing(Operation):
     """List what the client holds, `limit` blocks from behind `after` (RFC 6656 section 6)."""
 
+    template = _template("list", "after", "limit")
+
     after: IPv4Network | None
     limit: int
 
-    def to_record(self) -> str:
+    def _values(self) -> tuple[object, ...]:
         after = "" if self.after is None else self.after
-        return _LIST % (self.space, self.identity.hex(), self.xid, after, self.limit)
+        return (after, self.limit)
 
 
 @dataclass(slots=True)
 class Note(Operation):
     """Record a decision that leaves the client without an answer: its kind, reason, and the numbers it was made from."""
 
+    template = _template("note", "kind", "reason", "detail")
+
     kind: str
     reason: str
     detail: Mapping[str, float | str | bool] | None = None
 
-    def to_record(self) -> str:
+    def _values(self) -> tuple[object, ...]:
         detail = "" if self.detail is None else _quoted(_numbers(self.detail))
-        return _NOTE % (self.space, self.identity.hex(), self.xid, _quoted(self.kind), _quoted(self.reason), detail)
+        return (_quoted(self.kind), _quoted(self.reason), detail)
 
 
 class Result(enum.Enum):

@@ -173,39 +173,36 @@ class EmbeddedKea:
     def receive(self, limit: int, timeout: float) -> list[Inbound] | None:
         """See `Kea.receive`."""
         with self._receiving:
-            return self._take(limit, timeout)
-
-    def _take(self, limit: int, timeout: float) -> list[Inbound] | None:
-        if len(self._descriptions) < limit:
-            self._descriptions = self._ffi.new("deleg_inbound[]", limit)
-        descriptions = self._descriptions
-        taken = self._lib.deleg_receive(self._generation, descriptions, limit, self._data, _BATCH_OCTETS, timeout)
-        if taken < 0:
-            return None
-        view = self._data_view
-        return [
-            Inbound(
-                view[offset : offset + length].tobytes(),
-                interface,
-                source,
-                source_port,
-                destination,
-                destination_port,
-                local_address,
-                received,
-            )
-            for (
-                offset,
-                length,
-                interface,
-                source,
-                destination,
-                local_address,
-                source_port,
-                destination_port,
-                received,
-            ) in _INBOUND.iter_unpack(self._ffi.buffer(descriptions, taken * _INBOUND.size))
-        ]
+            if len(self._descriptions) < limit:
+                self._descriptions = self._ffi.new("deleg_inbound[]", limit)
+            descriptions = self._descriptions
+            taken = self._lib.deleg_receive(self._generation, descriptions, limit, self._data, _BATCH_OCTETS, timeout)
+            if taken < 0:
+                return None
+            view = self._data_view
+            return [
+                Inbound(
+                    view[offset : offset + length].tobytes(),
+                    interface,
+                    source,
+                    source_port,
+                    destination,
+                    destination_port,
+                    local_address,
+                    received,
+                )
+                for (
+                    offset,
+                    length,
+                    interface,
+                    source,
+                    destination,
+                    local_address,
+                    source_port,
+                    destination_port,
+                    received,
+                ) in _INBOUND.iter_unpack(self._ffi.buffer(descriptions, taken * _INBOUND.size))
+            ]
 
     def send(self, replies: Sequence[Outbound]) -> int:
         """See `Kea.send`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from kea_subnet_deleg.wire.message import (
@@ -106,18 +106,15 @@ def reply(
     if vss is not _UNSUPPORTED:
         echoed = changed = {code: echoed[code] for code in _ECHOED if code in echoed}
         _answer_vss(request, vss, changed)
-    chunks += [
-        write_option(code, echoed[code])
-        for code in (_ECHOED if vss is _UNSUPPORTED else echoed)
-        if code in echoed and code != _RELAY_AGENT_INFORMATION
-    ]
+    codes = [code for code in (_ECHOED if vss is _UNSUPPORTED else echoed) if code in echoed]
+    chunks += [write_option(code, echoed[code]) for code in codes if code != _RELAY_AGENT_INFORMATION]
     if extra_options:
-        _refuse_twice(extra_options, echoed)
+        _refuse_twice(extra_options, codes)
         chunks += [given_option(code, value) for code, value in extra_options.items()]
     if allocation is not None:
         parts = (allocation,) if isinstance(allocation, bytes) else allocation.encode_parts()
         chunks.append(write_instances(_SUBNET_ALLOCATION, parts))
-    if _RELAY_AGENT_INFORMATION in echoed:  # after everything else, RFC 3046 section 2.2
+    if _RELAY_AGENT_INFORMATION in codes:  # after everything else, RFC 3046 section 2.2
         chunks.append(write_option(_RELAY_AGENT_INFORMATION, echoed[_RELAY_AGENT_INFORMATION]))
     chunks.append(_END)
     return pad(chunks)
@@ -164,9 +161,9 @@ def _answer_vss(request: Message, use: VssUse, options: dict[int, bytes]) -> Non
         options[_VIRTUAL_SUBNET_SELECTION] = client if chosen is None else chosen.encode()
 
 
-def _refuse_twice(extra: Mapping[int, bytes], echoed: Mapping[int, bytes]) -> None:
+def _refuse_twice(extra: Iterable[int], echoed: Collection[int]) -> None:
     for code in extra:
-        if code in _SET or (code in echoed and code in (*_ECHOED, _VIRTUAL_SUBNET_SELECTION)):
+        if code in _SET or code in echoed:
             raise ValueError(f"option {code} is set by the reply itself and can't be given as an extra option")
 
 

@@ -35,10 +35,10 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """`ci/bench quick --json`, once for all of these tests; for a moment each, since it is not for the figures."""
+    """`ci/bench quick --json` as CI runs it, once for all of these tests."""
     directory = tmp_path_factory.mktemp("bench")
     kept, plots = directory / "raw.json", directory / "plots"
-    process = bench("quick", "--json", "--runs", "1", "--window", "1", "--keep", kept, "--plots", plots)
+    process = bench("quick", "--json", "--keep", kept, "--plots", plots)
     assert process.returncode == 0, process.stderr
     return Done(json.loads(process.stdout), kept, plots)
 
