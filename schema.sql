@@ -734,8 +734,7 @@ end $$;
 --       max_blocks, max_addresses (of one lessee; or null), shortest (seconds that our own lease must have left; 1),
 --       sizes [[slot, wanted length, longest acceptable length, hierarchical, reason, detail, named block or null], ...]
 -- Outcome: offered, with `more` for flag s; limited; exhausted.
--- p_leased: something is leased to us from upstream.
-create or replace function deleg._offer(p_space integer, p_identity bytea, p_op jsonb, p_leased boolean) returns jsonb
+create or replace function deleg._offer(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
@@ -773,7 +772,7 @@ begin
     end if;
 
     perform pg_advisory_xact_lock(220, p_space);   -- lock 2
-    if p_leased then
+    if exists (select from deleg.origins where space = p_space and kind = 'upstream') then
         -- Not from what the client itself leased to us (it would get its own space back), nor from what we ourselves have not for long.
         v_barred := nullif(array(
             select prefix from deleg.origins
@@ -987,7 +986,7 @@ create or replace function deleg._accept(p_space integer, p_identity bytea, p_op
 language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
-    v_kept cidr[];
+    v_kept bigint;                                           -- how many
     v_rows tid[];                                            -- where they are: locked, so that nobody moves them
     v_xids bigint[];
     v_least bigint;
@@ -997,30 +996,33 @@ declare
     v_used bigint := 0;
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
-    -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.)
-    select array_agg(b.prefix order by w.n), array_agg(b.row), min(deleg._within(b.lease_time, o)), bool_or(not b.hierarchical)
-      into v_kept, v_rows, v_least, v_reserved
-      from jsonb_array_elements(p_op -> 'blocks') with ordinality as w (block, n)
+    -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.) A client
+    -- has long had its answer after two minutes: then it is told what is left of the lease, since what prolongs it is renewing alone, which
+    -- the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also where a
+    -- block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
+    select count(*), array_agg(b.row) filter (where b.recent), array_agg(distinct b.xid),
+           min(case when b.recent then deleg._within(b.lease_time, o) else coalesce(deleg._remaining(b.expires), 4294967295) end),
+           bool_or(not b.hierarchical), jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)
+      into v_kept, v_rows, v_xids, v_least, v_reserved, v_blocks
+      from (select block, n, row_number() over (partition by block ->> 0 order by n) = 1 as first
+              from jsonb_array_elements(p_op -> 'blocks') with ordinality as e (block, n)) as w
      cross join lateral (
-            select x.*, x.ctid as row from deleg.blocks x
+            select x.*, x.ctid as row, x.state = 'offered' or x.renewed > now() - interval '2 minutes' as recent from deleg.blocks x
              where x.space = p_space and x.prefix = (w.block ->> 0)::cidr and x.lessee = v_lessee
-               and x.hierarchical = (w.block ->> 1)::boolean and (not (w.block ->> 2)::boolean or x.detail ? 'push')
+               and x.hierarchical = (w.block ->> 1)::boolean
+               and (not (w.block ->> 2)::boolean or exists (
+                    select from deleg.blocks y where y.space = x.space and y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push'))
                and x.state in ('offered', 'leased', 'reserved') offset 0 for update) as b
       join deleg.origins o on o.space = p_space and o.prefix = b.origin;
-    if v_kept is null or cardinality(v_kept) < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
+    if v_kept = 0 or v_kept < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
     end if;
-    with leased as (
     update deleg.blocks
        set state = case when hierarchical then 'leased' else 'reserved' end::deleg.block_state,
            server = (p_op ->> 'server')::inet, lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
            due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
-     where ctid = any (v_rows)
-     returning prefix, hierarchical, xid)
-    -- Without d, also where it is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
-    select jsonb_agg(deleg._wire(prefix, hierarchical, false) order by array_position(v_kept, prefix)), array_agg(distinct xid)
-      into v_blocks, v_xids from leased;
+     where ctid = any (v_rows);
     if exists (select from deleg.blocks
                 where space = p_space and lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
         perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
@@ -1070,9 +1072,14 @@ declare
     v_renewed cidr[] := '{}';
     v_blocks jsonb := '[]';
     v_refused jsonb := '[]';
+    v_short cidr[] := '{}';
 begin
-    if (p_op ->> 'through')::boolean and deleg._renew_first(p_space, v_lessee, p_op) then
-        return jsonb_build_object('outcome', 'postponed');
+    if (p_op ->> 'through')::boolean then
+        v_short := deleg._renew_first(p_space, v_lessee, p_op);
+    end if;
+    if v_short <> '{}' then
+        perform deleg._report(p_space, v_lessee, e) from jsonb_array_elements(p_op -> 'blocks') as e;
+        return jsonb_build_object('outcome', 'postponed', 'short', v_short);
     end if;
     for v_item in select value from jsonb_array_elements(p_op -> 'blocks') loop
         -- Another client's block must not even be locked: only lock 1 of its own makes that safe.
@@ -1134,13 +1141,12 @@ begin
 end $$;
 
 -- Where what could be granted is less than nine tenths of what our own upstream grants us: our own lease is to be renewed first, with the
--- figures that this renewal brings. So the leases along a chain are renewed together, and none wears off towards its end. True: it is
--- under way. Not while the upstream keeps silent.
-create or replace function deleg._renew_first(p_space integer, p_lessee bigint, p_op jsonb) returns boolean
-language plpgsql as $$
-declare
-    v_short cidr[] := array(
-        select o.prefix
+-- figures that this renewal brings. So the leases along a chain are renewed together, and none wears off towards its end. Returns which.
+-- None while the upstream keeps silent.
+create or replace function deleg._renew_first(p_space integer, p_lessee bigint, p_op jsonb) returns cidr[]
+language sql stable as $$
+    select array(
+        select distinct o.prefix
           from jsonb_array_elements(p_op -> 'blocks') as e
           join deleg.blocks b on b.space = p_space and b.prefix = (e ->> 0)::cidr
           join deleg.origins o on o.space = b.space and o.prefix = b.origin
@@ -1149,19 +1155,8 @@ declare
                 select coalesce((e ->> 2)::bigint, p.lease_time, (p_op ->> 'lease_time')::bigint) as wanted) as w
          where b.lessee = p_lessee and b.state in ('leased', 'reserved') and not b.draining and e ->> 1 = 'full'
            and o.kind = 'upstream' and not o.closing and o.tries < 2
-           and deleg._within(w.wanted, o) < 0.9 * least(w.wanted, o.max_lease, o.lease_time));
-begin
-    if v_short = '{}' then
-        return false;
-    end if;
-    perform deleg._report(p_space, p_lessee, e) from jsonb_array_elements(p_op -> 'blocks') as e;
-    -- Never waiting: whoever renews it this moment holds the row.
-    update deleg.origins o set next_try = now()
-     where (o.space, o.prefix) in (
-            select s.space, s.prefix from deleg.origins s
-             where s.space = p_space and s.prefix = any (v_short) and s.tries = 0 and s.next_try > now() for update skip locked);
-    return true;
-end $$;
+           and deleg._within(w.wanted, o) < 0.9 * least(w.wanted, o.max_lease, o.lease_time))
+$$;
 
 -- What a lessee says of the usage of a block of its own. p_item as in _renew().
 create or replace function deleg._report(p_space integer, p_lessee bigint, p_item jsonb) returns void
@@ -1171,6 +1166,7 @@ language sql as $$
       from deleg.blocks b
      where b.space = p_space and b.prefix = (p_item ->> 0)::cidr and b.lessee = p_lessee and b.state in ('leased', 'reserved')
        and coalesce(p_item ->> 3, p_item ->> 4, p_item ->> 5) is not null
+       for no key update of b                                -- who measures it skips it then
     on conflict (space, prefix) do update
        set lessee = excluded.lessee, reported = excluded.reported, high_water = excluded.high_water,
            in_use = excluded.in_use, unusable = excluded.unusable
@@ -1261,7 +1257,7 @@ end $$;
 -- knows of a ledger that was empty a minute ago.
 
 -- As _offer(). Of those that want the same, the first in the batch gets the lowest block, as if it had come alone.
-create or replace function deleg._offer_many(p_n integer[], p_messages deleg.message[], p_leased boolean)
+create or replace function deleg._offer_many(p_n integer[], p_messages deleg.message[])
 returns table (n integer, outcome text)
 language plpgsql as $$
 declare
@@ -1274,9 +1270,10 @@ begin
         select a.space, a.pools, a.wanted, a.hold, count(*)::integer as messages, array_agg(a.n) as n, array_agg(a.who) as who,
                array_agg(a.known) as known, array_agg(a.xid) as xid, array_agg(a.server) as server, array_agg(a.contact) as contact,
                array_agg(a.lease_time) as lease_time, array_agg(a.asked) as asked, array_agg(a.slot) as slot,
-               array_agg(a.hierarchical) as hierarchical, array_agg(a.reason) as reason, array_agg(a.detail) as detail
+               array_agg(a.hierarchical) as hierarchical, array_agg(a.reason) as reason, array_agg(a.detail) as detail,
+               max(a.shortest) as shortest
           from (select w.n, w.space, w.pools, s.wanted, w.hold, i.who, l.lessee as known, w.xid, w.server, w.contact, w.lease_time, w.asked,
-                       s.slot, s.hierarchical, s.reason, s.detail
+                       s.slot, s.hierarchical, s.reason, s.detail, w.shortest
                   from rows from (unnest(p_n), unnest(p_messages)) as w (n)
                  cross join lateral (
                         select (x.size ->> 0)::smallint as slot, (x.size ->> 1)::integer as wanted, (x.size ->> 3)::boolean as hierarchical,
@@ -1286,13 +1283,18 @@ begin
                   left join lateral (
                         select x.lessee from deleg.lessees x where x.space = w.space and x.identity = i.who offset 0) as l on true
                  where jsonb_array_length(w.sizes) = 1 and s.named is null
-                   and deleg._offered_simply(w.space, l.lessee, w.xid, w.pools, s.wanted, w.max_blocks, w.max_addresses,
-                                             case when p_leased then (w.contact).address end, w.shortest)
+                   and deleg._offered_simply(w.space, l.lessee, w.xid, w.pools, s.wanted, w.max_blocks, w.max_addresses)
                  order by w.space, s.wanted, w.pools, w.hold, w.n) as a
          group by a.space, a.wanted, a.pools, a.hold
     loop
         continue when exists (select from deleg.pools where pool = any (g.pools) and reserve > 0);
         perform pg_advisory_xact_lock(220, g.space);         -- lock 2
+        -- What is barred in _offer(): rare, so one by one. Not before lock 2, since who has it may be adding an origin.
+        continue when exists (
+            select from deleg.origins o
+             where o.space = g.space and o.kind = 'upstream'
+               and (o.expires < now() + make_interval(secs => coalesce(g.shortest, 1))
+                    or o.upstream = any (array(select c.address from unnest(g.contact) as c))));
         -- Best fit, lowest address first, each wholly before the next; `split`: the last, where not all of it is needed.
         select array_agg(x.prefix) as prefix, array_agg(x.row) as row, array_agg(x.origin) as origin, array_agg(x.pool) as pool,
                count(*)::integer as blocks, max(x.split)::cidr as split
@@ -1352,19 +1354,11 @@ begin
     end loop;
 end $$;
 
--- Whether nothing but best fit decides what this client is offered. p_lessee: null for a newcomer; p_address: where it asks from, null where
--- nothing is leased to us.
+-- Whether nothing but best fit, and what is barred, decides what this client is offered. p_lessee: null for a newcomer.
 create or replace function deleg._offered_simply(p_space integer, p_lessee bigint, p_xid bigint, p_pools integer[], p_wanted integer,
-                                                 p_max_blocks bigint, p_max_addresses bigint, p_address inet, p_shortest bigint) returns boolean
+                                                 p_max_blocks bigint, p_max_addresses bigint) returns boolean
 language plpgsql stable as $$
 begin
-    if p_address is not null then                            -- apart, since a query costs more than all else here
-        if exists (select from deleg.origins
-                    where space = p_space and kind = 'upstream'
-                      and (upstream = p_address or expires < now() + make_interval(secs => coalesce(p_shortest, 1)))) then
-            return false;
-        end if;
-    end if;
     if p_lessee is null then
         return coalesce(p_max_blocks, 1) > 0 and (1::bigint << (32 - p_wanted)) <= coalesce(p_max_addresses, 4294967296);
     end if;
@@ -1512,13 +1506,14 @@ declare
     v_texts text[];
     v_n integer;
     v_many record;
+    v_outcome jsonb;
     v_soon boolean;
-    v_leased boolean;
+    v_spaces bigint;
+    v_short_spaces integer[] := '{}';                        -- our own leases that are to be renewed first: where,
+    v_short cidr[] := '{}';                                  --   and which
 begin
     perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
-    select not exists (select from unnest(p_batch) as m where m.op not in ('offer', 'list', 'note')),
-           exists (select from deleg.origins where kind = 'upstream')
-      into v_soon, v_leased;
+    select coalesce(bool_and(m.op in ('offer', 'list', 'note')), true), count(distinct m.space) into v_soon, v_spaces from unnest(p_batch) as m;
     if v_soon then       -- losing an offer is harmless (its REQUEST is checked again): nothing that has to wait for the disk (I6)
         perform set_config('synchronous_commit', 'off', true);
     end if;
@@ -1540,17 +1535,36 @@ begin
                 when 'renew' then
                     select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _renew_many(v_many.n, v_many.messages);
                 when 'offer' then
-                    select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _offer_many(v_many.n, v_many.messages, v_leased);
+                    if v_spaces > 1 then
+                        perform _own_free_blocks_of(p_batch, v_done);
+                    end if;
+                    select array_agg(n), array_agg(outcome) into v_numbers, v_texts from _offer_many(v_many.n, v_many.messages);
             end case;
             v_done := v_done || v_numbers;
             v_outcomes := v_outcomes || v_texts;
         end loop;
     end if;
     if cardinality(v_done) < cardinality(p_batch) then
+        if v_spaces > 1 then
+            perform _own_free_blocks_of(p_batch, v_done);
+        end if;
         for v_n in select i from generate_subscripts(p_batch, 1) as i where i <> all (v_done) order by i loop
-            v_outcomes := v_outcomes || _apply_one(p_batch[v_n], v_leased)::text;
+            v_outcome := _apply_one(p_batch[v_n]);
+            v_outcomes := v_outcomes || (v_outcome - 'short')::text;
             v_done := v_done || v_n;
+            if v_outcome ? 'short' then
+                v_short := v_short || array(select jsonb_array_elements_text(v_outcome -> 'short')::cidr);
+                v_short_spaces := v_short_spaces || array(select p_batch[v_n].space from jsonb_array_elements(v_outcome -> 'short'));
+            end if;
         end loop;
+        if v_short <> '{}' then
+            -- Last, since nothing more is waited for; and never waiting: whoever renews it this moment holds the row.
+            update origins o set next_try = now()
+             where (o.space, o.prefix) in (
+                    select s.space, s.prefix from unnest(v_short_spaces, v_short) as w (space, prefix)
+                      join origins s on s.space = w.space and s.prefix = w.prefix
+                     where s.tries = 0 and s.next_try > now() for update of s skip locked);
+        end if;
     end if;
     return (select '[' || coalesce(string_agg(coalesce(w.outcome, 'null'), ',' order by w.n), '') || ']' from unnest(v_done, v_outcomes) as w (n, outcome));
 end $$;
@@ -1561,14 +1575,23 @@ language sql security definer set search_path = deleg, pg_temp as $$
     select deleg.apply(array(select m from jsonb_populate_recordset(null::deleg.message, p_batch) as m))::jsonb
 $$;
 
-create or replace function deleg._apply_one(p_message deleg.message, p_leased boolean) returns jsonb
+-- Lock 2 of all spaces that messages yet to be done may need it of: in order, so that nobody who has one waits for a lower one.
+create or replace function deleg._own_free_blocks_of(p_batch deleg.message[], p_done integer[]) returns void
+language plpgsql as $$
+begin
+    perform deleg._own_free_blocks(s.space)
+       from (select distinct p_batch[i].space as space from generate_subscripts(p_batch, 1) as i
+              where i <> all (p_done) and p_batch[i].op in ('offer', 'accept', 'reclaim') order by 1) as s;
+end $$;
+
+create or replace function deleg._apply_one(p_message deleg.message) returns jsonb
 language plpgsql as $$
 declare
     v_space integer := p_message.space;
     v_identity bytea := decode(p_message.identity, 'hex');
     v_op jsonb := to_jsonb(p_message);
     v_outcome jsonb := case p_message.op
-        when 'offer' then deleg._offer(v_space, v_identity, v_op, p_leased)
+        when 'offer' then deleg._offer(v_space, v_identity, v_op)
         when 'accept' then deleg._accept(v_space, v_identity, v_op)
         when 'renew' then deleg._renew(v_space, v_identity, v_op)
         when 'release' then deleg._release(v_space, v_identity, v_op)
@@ -1616,7 +1639,7 @@ begin
     v_first := array(select ctid from blocks where due <= now() order by due limit p_limit);
     for v_due in
         select space from blocks where ctid = any (v_first) and expires <= now()
-        union select space from _lapsed(v_holds, 1)
+        union select space from _lapsed(v_holds, p_limit)
         union select space from origins where kind = 'upstream' and expires <= now() and not closing order by space
     loop
         perform _own_free_blocks(v_due.space);
@@ -1671,19 +1694,17 @@ begin
     for v_origin in
         select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
                                    else 'pool is being removed' end as reason
-          from origins where turned is not null order by space, prefix limit 1
+          from origins where turned is not null order by space, prefix
     loop
         continue when not pg_try_advisory_xact_lock(220, v_origin.space);
         more := _turn(v_origin.space, v_origin.prefix, v_origin.reason) or more;
+        exit;                                                -- the first that is to be had
     end loop;
-    for v_origin in
-        select o.space, o.prefix, o.kind from origins o
-         where o.closing and (o.kind <> 'upstream' or o.expires <= now()) and not exists (
-            select from blocks b where b.space = o.space and b.state <> 'free'
-               and b.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr)
-    loop
+    for v_origin in select o.space, o.prefix, o.kind from origins o where o.closing and _emptied_for_good(o) loop
         -- Waiting here, with block rows locked above, could be waited for in turn: the next sweep has another chance.
         continue when not pg_try_advisory_xact_lock(220, v_origin.space);
+        -- Only now nobody leases of it, nor leases it to us anew: what was seen before may be over.
+        continue when not exists (select from origins o where o.space = v_origin.space and o.prefix = v_origin.prefix and _emptied_for_good(o));
         perform _remove_origin(v_origin.space, v_origin.prefix);
         origins_removed := origins_removed + 1;
         v_changed := v_changed or v_origin.kind = 'upstream';
@@ -1712,10 +1733,20 @@ language sql stable as $$
      where h.hold = any (p_holds) and b.state = 'offered' and b.expires <= now() limit p_limit
 $$;
 
+-- Of an origin that is being given up: it is all free, and nobody else has to be told.
+create or replace function deleg._emptied_for_good(p_origin deleg.origins) returns boolean
+language sql stable as $$
+    select p_origin.closing and (p_origin.kind <> 'upstream' or p_origin.expires <= now()) and not exists (
+            select from deleg.blocks b
+             where b.space = p_origin.space and b.state <> 'free'
+               and b.prefix between network(p_origin.prefix) and set_masklen(broadcast(p_origin.prefix), 32)::cidr)
+$$;
+
+-- Fails (trigger origins_removed) where anything of it is not free.
 create or replace function deleg._remove_origin(p_space integer, p_prefix cidr) returns void
 language sql as $$
     delete from deleg.blocks
-     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr;
+     where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr and state = 'free';
     delete from deleg.origins where space = p_space and prefix = p_prefix;
 $$;
 
@@ -1834,9 +1865,10 @@ language sql security definer set search_path = deleg, pg_temp as $$ delete from
 
 -- ACK: these are leased to us for p_lease_time seconds (4294967295: for ever), to be renewed after p_t1 and rebound after p_t2 seconds, and
 -- given up soon where p_deprecated (flag d). A block that is new becomes an origin, all of it free, in the pool `default`.
--- A row for each: added, renewed, or overlaps (it can't be used, nothing is changed).
+-- A row for each: added, renewed, gone (p_renewal: it was given back meanwhile), or overlaps (it can't be used, nothing is changed).
 create or replace function deleg.upstream_acknowledged(p_space integer, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
-                                                       p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea)
+                                                       p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea,
+                                                       p_renewal boolean default false)
 returns table (prefix cidr, result text)
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -1852,8 +1884,10 @@ begin
         insert into upstreams as u (server, nonce) values (p_server, p_nonce)
         on conflict (server) do update set nonce = excluded.nonce, replay = 0 where u.nonce is distinct from excluded.nonce;
     end if;
-    for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) loop
-        result := _keep(p_space, prefix, p_server, p_lease_time, p_t1, p_t2, v_deprecated);
+    for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) order by 1 loop     -- takebacks are locked in this order
+        result := case
+            when p_renewal and not exists (select from origins o where o.space = p_space and o.prefix = upstream_acknowledged.prefix) then 'gone'
+            else _keep(p_space, prefix, p_server, p_lease_time, p_t1, p_t2, v_deprecated) end;
         return next;
     end loop;
     perform _tell_networks();
@@ -2645,7 +2679,7 @@ begin
     with looked as materialized (
         select b.space, b.prefix, _size(b.prefix) as size, b.state in ('leased', 'reserved') as held, b.draining, b.renewed, t.asked,
                _comes_back(b, t.asked) as back
-          from _some_of(p_space, p_pools, 5000) b
+          from _some_of(p_space, p_pools, 2000) b
           left join lateral (                                -- with a limit, so that it is looked up and not read whole
                 select attempts as asked from takebacks where space = b.space and prefix = b.prefix limit 1) as t on true
          where b.state not in ('free', 'offered') and b.origin <> all (v_closing))
@@ -2682,7 +2716,7 @@ language sql stable as $$
 $$;
 
 -- p_limit blocks of these pools, all where there are no more: from a random place on in address order and round, origin after origin.
--- So the least used of them are the least used of all where it matters most, in a small pool, and of 5000 in a large one: what is
+-- So the least used of them are the least used of all where it matters most, in a small pool, and of 2000 in a large one: what is
 -- wanted is a few that are little used, at the price of a few, however many there are. Each time it is others.
 create or replace function deleg._some_of(p_space integer, p_pools integer[], p_limit integer) returns setof deleg.blocks
 language sql volatile set enable_seqscan = off set jit = off as $$
@@ -2981,7 +3015,7 @@ grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), dele
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),
     deleg.identity(), deleg.claim(text, text, double precision), deleg.unclaim(text, text),
-    deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea),
+    deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea, boolean),
     deleg.upstream_refused(integer, inet, cidr[], bigint), deleg.upstream_due(integer),
     deleg.upstream_give_back(double precision, integer), deleg.upstream_released(integer, cidr),
     deleg.upstream_listed(integer, inet, bigint, cidr[], boolean[]), deleg.upstream_renew_now(inet, cidr[]),

@@ -19,7 +19,10 @@ from bench.figure import Run
 from bench.rig import POOL, pristine
 from bench.usage import family_cpu_seconds
 
-CLIENTS, BATCH = 4, 64  # processes that allocate at once, and blocks in each of their transactions
+CLIENTS, BATCH = (
+    4,
+    128,
+)  # processes that allocate at once, and blocks in each of their transactions: the default of `batch-size`
 SLACK: Final = 60.0  # seconds that anything may take beyond what it has to
 _TPS: Final = re.compile(r"^tps = ([\d.]+) \(without", re.MULTILINE)
 

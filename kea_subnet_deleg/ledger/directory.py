@@ -124,13 +124,17 @@ class Directory:
         if identity in self._by_identity:
             return self._by_identity[identity]
         if vss is not None:
-            return self._by_vss.get(vss)
+            return self.space_of_vpn(vss)
         if relay and self._by_network:
             address = IPv4Address(relay)
             for network, space in self._by_network:
                 if address in network:
                     return space
         return DEFAULT_SPACE
+
+    def space_of_vpn(self, vss: str | None) -> int | None:
+        """Return the space that a VPN selects, None where it is unknown; the global VPN, None, is the default space."""
+        return DEFAULT_SPACE if vss is None else self._by_vss.get(vss)
 
     def pools_for(self, space: int, name: str | None) -> tuple[PoolTerms, ...]:
         """Return the pools that serve a request: those tagged with its Subnet-Name (RFC 6656 3.3), else those without tags."""

@@ -61,7 +61,7 @@ select deleg.unclaim(%(what)s, %(who)s);
 -- upstream_acknowledged --
 -- ACK: leased to us, or renewed
 select prefix, result from deleg.upstream_acknowledged(%(space)s, %(server)s::inet, %(lease_time)s, %(t1)s, %(t2)s,
-                                                       %(prefixes)s::cidr[], %(deprecated)s::boolean[], %(nonce)s);
+                                                       %(prefixes)s::cidr[], %(deprecated)s::boolean[], %(nonce)s, %(renewal)s);
 
 -- upstream_refused --
 -- NAK: no longer ours, from now on
@@ -143,9 +143,9 @@ lock table deleg.schema_version in exclusive mode;
 -- All at once, none while waiting for another: who is at work has some and needs others. Batches that begin wait (lock 0 of schema.sql)
 do $$
 begin
-    perform pg_advisory_xact_lock(222, 0);
     for n in 1 .. 1000 loop
         begin
+            perform pg_advisory_xact_lock(222, 0);           -- let go of between the attempts: others wait for it with tables in hand
             execute (select 'lock table ' || string_agg(oid::regclass::text, ', ') || ' in access exclusive mode nowait' from pg_class
                       where relnamespace = 'deleg'::regnamespace and relkind in ('r', 'p') and not relispartition
                          and relname <> 'schema_version');

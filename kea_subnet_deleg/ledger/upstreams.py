@@ -41,8 +41,8 @@ class Due(NamedTuple):
 class Kept(NamedTuple):
     """What became of a block that was acknowledged or listed.
 
-    `result`: "added", "renewed", "known" (listed, and in the ledger already), or "overlaps": another origin has it or a part of it, or
-    it is of no size that a block can have (/1 to /30); it is to be given back.
+    `result`: "added", "renewed", "known" (listed, and in the ledger already), "gone" (a renewal of what was given back meanwhile), or
+    "overlaps": another origin has it or a part of it, or it is of no size that a block can have (/1 to /30); it is to be given back.
     """
 
     prefix: IPv4Network
@@ -84,11 +84,14 @@ class Upstreams:
         t2: int,
         blocks: Sequence[tuple[IPv4Network, bool]],
         nonce: bytes | None,
+        *,
+        renewal: bool = False,
     ) -> list[Kept]:
         """Write down an ACK: leases that are new, or renewed, each with its flag d.
 
         `lease_time`, `t1`, `t2`: seconds from now (RFC 2131 4.4.5 counts from when the request was sent; 4294967295: for ever). With
         flag d, nothing more is leased of it; without, it is again. What is leased of it beyond its new end is cut short, and asked for.
+        Of a `renewal`, what is not ours any more, since it was given back meanwhile, is not taken anew: its result is `gone`.
         """
         prefixes, deprecated = _columns(blocks)
         rows = self._ledger.run(
@@ -101,6 +104,7 @@ class Upstreams:
             prefixes=prefixes,
             deprecated=deprecated,
             nonce=nonce,
+            renewal=renewal,
         )
         return [Kept(*row) for row in rows]
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +32,21 @@ class AuthenticationKey:
     client_id: bytes
 
 
+class ReplayCounter:
+    """The replay detection values of one server: microseconds of the clock, each above the last even where that is set back."""
+
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def __call__(self) -> int:
+        """Return the next value."""
+        with self._lock:
+            self._last = max(self._last + 1, self._clock() // 1000)
+            return self._last
+
+
 class Authenticator:
     """Checks what clients with a key send, and signs what they are sent.
 
@@ -38,7 +55,7 @@ class Authenticator:
     keys : iterable of AuthenticationKey
         One for each client that must authenticate itself; the others need not.
     replay : callable
-        Returns the next replay detection value, each above the last, also after a restart: microseconds of the clock.
+        Returns the next replay detection value, each above the last, also after a restart.
     """
 
     def __init__(self, keys: Iterable[AuthenticationKey], replay: Callable[[], int]) -> None:

@@ -283,8 +283,7 @@ class Delegating:
     def _admit(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> _Heard | None:
         """Find the space that a message is about, and see whether it is served; None where nothing is to be said or done."""
         identity = message.client_identifier
-        vss = message.vss
-        name = None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
+        name = _vpn(message)
         space = self._views.directory.space_of(identity, name, message.link_address)
         if space is None:
             space = 0
@@ -315,11 +314,12 @@ class Delegating:
             return None
         if kind is _REQUEST:
             return self._request(heard)
+        named = heard.message.server_identifier
         return Release(
             heard.space,
             heard.lessee.identity,
             heard.message.xid,
-            heard.message.server_identifier,
+            heard.packet.local_address if named == heard.message.server_identifier_override else named,
             self._terms.quarantine,
             tuple(block.network for block in _blocks(heard.allocation)),
         )
@@ -377,7 +377,7 @@ class Delegating:
             space,
             identity,
             message.xid,
-            self._server_identifier(heard),
+            heard.packet.local_address,
             self._contact(heard),
             self._terms.lease_time,
             self._terms.clamp(message.lease_time),
@@ -396,7 +396,7 @@ class Delegating:
             size = self._size(0, requests[0], heard.lessee, choice, view)
             if isinstance(size, Refusal):
                 return size
-            named = _named(heard.allocation, size.wanted) if heard.allocation.information else None
+            named = _named(heard.allocation, size.wanted, size.longest) if heard.allocation.information else None
             return (size if named is None else size._replace(named=named),)
         room = blocks_that_fit(heard.message)
         decided = [
@@ -466,8 +466,9 @@ class Delegating:
         named = message.server_identifier
         if named is None:
             return self._renewal(heard)
-        ours = named in self._own or named in (heard.packet.local_address, message.server_identifier_override)
-        if not ours:
+        if named == message.server_identifier_override:
+            named = heard.packet.local_address
+        if named not in self._own and named != heard.packet.local_address:
             self._counted["foreign-server"] += 1
             if named in self._views.directory.servers:
                 return None  # of our domain: what it offered is what we offered
@@ -519,7 +520,7 @@ class Delegating:
             heard.space,
             heard.lessee.identity,
             message.xid,
-            self._server_identifier(heard),
+            heard.packet.local_address,
             self._contact(heard),
             self._terms.lease_time,
             self._terms.quarantine,
@@ -536,9 +537,13 @@ class Delegating:
         return policy.renew(reported, heard.lessee, self._view(heard.space, pools), limits)
 
     @staticmethod
-    def _server_identifier(heard: _Heard) -> int:
-        """Return what we are called in the reply: as the relay wants it (RFC 5107 section 4), else our address."""
-        return heard.message.server_identifier_override or heard.packet.local_address
+    def _server_identifier(heard: _Heard, operation: Operation) -> int:
+        """Return what we are called in the reply: as the relay wants it (RFC 5107 section 4), else our address.
+
+        The ledger has our address in any case: by it another server knows who sends FORCERENEW, and who serves what is reserved.
+        """
+        ours = operation.server if isinstance(operation, Accept) else heard.packet.local_address
+        return heard.message.server_identifier_override or ours
 
     @staticmethod
     def _contact(heard: _Heard) -> Contact:
@@ -574,8 +579,8 @@ class Delegating:
             self._counted["limited" if outcome.result is Result.LIMITED else "silent"] += 1
             return None
         self._counted["nak" if kind is _NAK else "answered"] += 1
-        server = operation.server if isinstance(operation, (Offer, Accept, Renew)) else heard.packet.local_address
         content = self._content(task, kind, outcome)
+        server = self._server_identifier(heard, operation)
         return self._replies.encode(heard.packet, heard.message, kind, server, content)
 
     def _content(self, task: _Task, kind: MessageType, outcome: Outcome) -> Content:
@@ -590,7 +595,9 @@ class Delegating:
                 ]
             else:
                 more = operation.held and self._push(task.heard, outcome)
-        return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce)
+        message, space = task.heard.message, task.heard.space
+        elsewhere = message.vss is not None and self._views.directory.space_of_vpn(_vpn(message)) != space
+        return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce, elsewhere)
 
     def _push(self, heard: _Heard, outcome: Outcome) -> bool:
         """Whether the ACK tells the client to ask for more (seed [0072]), by what it holds now."""
@@ -664,6 +671,12 @@ _LINES: Final[defaultdict[type[Operation], dict[Result, str]]] = defaultdict(
 )
 
 
+def _vpn(message: Message) -> str | None:
+    """Return the VPN that a message names, None where it names none or the global one."""
+    vss = message.vss
+    return None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
+
+
 def _wants_blocks(allocation: SubnetAllocation) -> bool:
     """Whether a DISCOVER asks for blocks, not for the list of what the client holds."""
     requests = allocation.requests
@@ -705,11 +718,11 @@ def _check_content(message: Message, allocation: SubnetAllocation) -> None:
         raise MalformedMessage(f"a client identifier of {len(message.client_identifier)} octets")
 
 
-def _named(allocation: SubnetAllocation, wanted: int) -> str | None:
-    """Return the block that a DISCOVER asks for by name (RFC 6656 section 3.1), unless it is larger than what is given."""
+def _named(allocation: SubnetAllocation, wanted: int, longest: int) -> str | None:
+    """Return the block that a DISCOVER asks for by name (RFC 6656 section 3.1), unless it is larger or smaller than what is given."""
     for info in allocation.information:
         for block in info.blocks:
-            if not info.client and block.prefix_length >= wanted:
+            if not info.client and wanted <= block.prefix_length <= longest:
                 return cidr(block.address, block.prefix_length)
     return None
 

@@ -119,13 +119,13 @@ class Holding:
         server = message.server_identifier or 0
         # Where this raises, the renewal stays as it is, and the ledger makes it due again.
         ours, others = self._still_ours(renewal.space, named)
-        kept = station.keep(renewal.space, message, lease_time, now - renewal.sent, ours) if ours else []
+        kept = station.keep(renewal.space, message, lease_time, now - renewal.sent, ours, renewal=True) if ours else []
         rest = self._renewals.answered(renewal, named)
         # It ended, or another instance gave it back, while this was under way: the server must not think that we have it.
-        station.release(server, others)
+        station.release(server, others + [one.prefix for one in kept if one.result == "gone"])
         for one in kept:
             self._warn_at.pop(one.prefix, None)
-            if one.result != "overlaps":
+            if one.result not in ("overlaps", "gone"):
                 until = ", to be given up" if named.get(one.prefix) else ""
                 text = f"{one.prefix} by {address(server)} for {lease_time} s{until}"
                 station.journal.info("SUBNET_DELEG_ORIGIN_RENEWED", text)
@@ -184,38 +184,40 @@ class Holding:
         One that is not authentic is dropped (RFC 3203 section 6).
         """
         prefixes = [block.network for information in allocation.information for block in information.blocks]
-        server = self._sender(packet, message, prefixes)
-        if server is None:
+        servers = self._senders(packet, message, prefixes)
+        if not servers:
             self._station.journal.count("forcerenew-refused")
             text = f"from {address(packet.source)}: not authentic, or a replay"
             self._station.journal.debug("SUBNET_DELEG_FORCERENEW_REFUSED", text)
             return False
-        if not prefixes or not self._station.store.renew_now(server, prefixes):
+        renewed = [self._station.store.renew_now(server, prefixes) for server in servers] if prefixes else []
+        if not any(renewed):
             return False
         self._next = now
         self.turn(now)
         return True
 
-    def _sender(self, packet: Inbound, message: Message, prefixes: Sequence[IPv4Network]) -> int | None:
-        """Return the server that made a FORCERENEW, by the nonce agreed with it; None if it is not to be believed (RFC 6704 3.1.4).
+    def _senders(self, packet: Inbound, message: Message, prefixes: Sequence[IPv4Network]) -> list[int]:
+        """Return the servers whose nonce made a FORCERENEW; none if it is not to be believed (RFC 6704 section 3.1.4).
 
-        Of several servers with one ledger, another one may speak than that which leased.
+        Servers with one ledger agree on one nonce, and another one may speak than that which leased what is named.
         """
         try:
             given = Authentication.of(message)
         except UnusableAuthentication:
-            return None
+            return []
         if given is None or given.kind is not AuthenticationKind.NONCE_DIGEST:
-            return None
+            return []
         store = self._station.store
+        servers = []
         for server in self._candidates(message.server_identifier, prefixes):
             nonce, last = store.secret(server)
-            if nonce is not None and verify(packet.data, nonce):
-                return server if given.replay > last and store.replayed(server, given.replay) else None
-        return None
+            authentic = nonce is not None and verify(packet.data, nonce) and given.replay > last
+            if authentic and store.replayed(server, given.replay):
+                servers.append(server)
+        return servers
 
-    def _candidates(self, server: int | None, prefixes: Sequence[IPv4Network]) -> Iterable[int]:
-        if server is not None:
-            yield server
+    def _candidates(self, server: int | None, prefixes: Sequence[IPv4Network]) -> set[int]:
         named = set(prefixes)
-        yield from sorted({lease.server for lease in self._station.store.leased() if lease.prefix in named} - {server})
+        lessors = {lease.server for lease in self._station.store.leased() if lease.prefix in named}
+        return lessors if server is None else lessors | {server}

@@ -36,6 +36,7 @@ _OFFER: Final = MessageType.OFFER
 _NAK: Final = MessageType.NAK
 _UNSUPPORTED: Final = VssUse.UNSUPPORTED
 _USED: Final = VssUse.USED
+_REFUSED: Final = VssUse.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,17 @@ class Times:
 
 @dataclass(slots=True)  # not frozen, see wire.Message
 class Content:
-    """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on."""
+    """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on.
+
+    `elsewhere`: they are not of the VPN that the message names, since its client is known to belong to another.
+    """
 
     blocks: Sequence[Granted]
     lease_time: int | None = None
     listing: bool = False
     more: bool = False
     nonce: bytes | None = None
+    elsewhere: bool = False
 
 
 class Replies:
@@ -92,7 +97,7 @@ class Replies:
             t1=t1,
             t2=t2,
             extra_options=extra,
-            vss=_vss_use(message),
+            vss=_REFUSED if content.elsewhere else _vss_use(message),
         )
         # A NAK too: RFC 2131 section 4.1 broadcasts those because the client's address may be wrong. It is not in question here.
         address, port = destination(message, packet.source, packet.source_port)
@@ -129,7 +134,7 @@ class Replies:
 
 
 def _vss_use(message: Message) -> VssUse:
-    """Return what the reply says of a VPN: whoever is answered is answered from the one it named (RFC 6607 section 7)."""
+    """Return what a reply from the VPN that the message names, if it names one, says of it (RFC 6607 section 7)."""
     return _UNSUPPORTED if message.vss is None else _USED
 
 

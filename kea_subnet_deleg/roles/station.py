@@ -69,6 +69,8 @@ class UpstreamStore(Protocol):
         t2: int,
         blocks: Sequence[tuple[IPv4Network, bool]],
         nonce: bytes | None,
+        *,
+        renewal: bool = False,
     ) -> list[Kept]:
         """Record what a server leased to us, or renewed; with each block its flag d. Times in seconds from now."""
 
@@ -187,7 +189,14 @@ class Station:
             self.journal.count("requests-sent", len(self.outbox) - before)
 
     def keep(
-        self, space: int, message: Message, lease_time: int, elapsed: float, blocks: Sequence[tuple[IPv4Network, bool]]
+        self,
+        space: int,
+        message: Message,
+        lease_time: int,
+        elapsed: float,
+        blocks: Sequence[tuple[IPv4Network, bool]],
+        *,
+        renewal: bool = False,
     ) -> list[Kept]:
         """Record what an ACK leases, with each block its flag d, and give back at once what can't be kept.
 
@@ -195,7 +204,7 @@ class Station:
         """
         server = message.server_identifier or 0
         times = lease_times(lease_time, message.renewal_time, message.rebinding_time, int(elapsed))
-        kept = self.store.acknowledged(space, server, *times, blocks, _nonce(message))
+        kept = self.store.acknowledged(space, server, *times, blocks, _nonce(message), renewal=renewal)
         self.return_overlaps(server, kept)
         return kept
 

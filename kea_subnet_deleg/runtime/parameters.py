@@ -250,7 +250,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "respect-drops": Parameter(
         "boolean",
         None,
-        "Take packets about subnets only after Kea's own checks, so that what other hooks drop, and whom the class DROP is for, is "
+        "Take packets about subnets only after Kea's own checks, so that what hooks before it drop, and whom the class DROP is for, is "
         "left alone. Costs each packet of ordinary DHCP a little. Default: true where other hooks are loaded.",
     ),
     "python-path": Parameter(

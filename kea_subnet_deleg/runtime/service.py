@@ -20,7 +20,7 @@ from kea_subnet_deleg.ledger.directory import DEFAULT_SPACE
 from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.policy import Limits, Thresholds
 from kea_subnet_deleg.roles.admission import RateLimit
-from kea_subnet_deleg.roles.authentication import Authenticator
+from kea_subnet_deleg.roles.authentication import Authenticator, ReplayCounter
 from kea_subnet_deleg.roles.delegating import Delegating, Surroundings, Terms
 from kea_subnet_deleg.roles.replies import Replies, Times
 from kea_subnet_deleg.roles.shortages import Shortages
@@ -70,7 +70,7 @@ class _Service:
         self._views = LedgerViews(wanted=self._figures_wanted)
         self._worker_ledgers = [Ledger(settings.dsn, settings.statement_timeout) for _ in range(settings.workers)]
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
-        self._authenticator = Authenticator(settings.auth_keys, lambda: time.time_ns() // 1000)
+        self._authenticator = Authenticator(settings.auth_keys, ReplayCounter())
         self._agent_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._days_due = 0.0
         self._domain = Domain()
@@ -216,12 +216,12 @@ class _Service:
                     replies,
                     self._authenticator,
                     settings.allow,
-                    rate,
+                    RateLimit(None, time.monotonic) if ledger is self._agent_ledger else rate,
                     self._shortages,
                     self._own,
                     time.monotonic,
                     lambda: self._domain.identity,
-                    # What the workers postpone, the agent answers as it is then.
+                    # What the workers postpone, the agent answers as it is then, and nobody is charged twice for it.
                     bool(settings.upstreams) and ledger is not self._agent_ledger,
                 ),
             )

@@ -17,6 +17,9 @@ from kea_subnet_deleg.runtime.parameters import PARAMETERS
 
 __all__ = ["BadSettings", "Settings"]
 
+CLIENTS_T1, CLIENTS_T2 = 0.5, 0.875
+"""T1 and T2 as a client has them by itself, as shares of the lease time (RFC 2131 section 4.4.5)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -98,9 +101,20 @@ class Settings:
         check_order(values, "critical-below", "scarce-below", "ample-above")
         _check_distinct("networks", [network.name for network in values["networks"]])
         _check_distinct("upstreams", [upstream.address or upstream.interface for upstream in values["upstreams"]])
-        if values["t1-percent"] is not None and values["t2-percent"] is not None:
-            check_order(values, "t1-percent", "t2-percent", "t2-percent")
+        _check_times(values["t1-percent"], values["t2-percent"])
         return cls(**{key.replace("-", "_"): value for key, value in values.items()})
+
+
+def _check_times(t1: float | None, t2: float | None) -> None:
+    """Raise BadSettings unless T1 is earlier than T2 also for a client that is not told one of them."""
+    first, second = t1 or CLIENTS_T1, t2 or CLIENTS_T2
+    if first >= second:
+        untold = (
+            f"; a client that is not told takes {CLIENTS_T1} for T1 and {CLIENTS_T2} for T2"
+            if t1 is None or t2 is None
+            else ""
+        )
+        raise BadSettings(f"t2-percent: {second}: must be more than t1-percent, which is {first}{untold}")
 
 
 def _check(key: str, value: object) -> None:

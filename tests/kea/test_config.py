@@ -57,7 +57,7 @@ BAD = {
     '"allow": "everybody"': 'allow: "everybody": must be a list of maps',
     '"hierarchical": "sometimes"': 'hierarchical: "sometimes": must be one of "as-asked", "always", "never"',
     '"scarce-below": 0.9': "scarce-below: 0.9: must not be more than ample-above, which is 0.5",
-    '"t1-percent": 0.9, "t2-percent": 0.5': "t2-percent: 0.5: must not be less than t1-percent, which is 0.9",
+    '"t1-percent": 0.9, "t2-percent": 0.5': "t2-percent: 0.5: must be more than t1-percent, which is 0.9",
 }
 
 

@@ -209,8 +209,11 @@ class Model:
     def accept(self, asks: Accept) -> Outcome:
         client = asks.identity
         mine = self.of(client, *OUT)
+        pushed = {self.held[block].xid for block in mine if self.held[block].push}  # flag s is of a whole OFFER
         if not asks.blocks or not all(
-            block in mine and self.held[block].hierarchical == hierarchical and (self.held[block].push or not more)
+            block in mine
+            and self.held[block].hierarchical == hierarchical
+            and (self.held[block].xid in pushed or not more)
             for block, hierarchical, more in ((asked.prefix, asked.hierarchical, asked.more) for asked in asks.blocks)
         ):
             return Outcome(Result.REFUSED)

@@ -23,7 +23,10 @@ class Domain(Model):
 
     def acknowledged(self, server: int, due: bool, rebind: bool, blocks: Mapping[IPv4Network, bool]) -> list[Kept]:
         """Take an ACK without end; `due`: T1 is zero, `rebind`: T2 is."""
-        return [Kept(block, self.keep(server, due, rebind, block, deprecated)) for block, deprecated in blocks.items()]
+        return [
+            Kept(block, self.keep(server, due, rebind, block, deprecated))
+            for block, deprecated in sorted(blocks.items())
+        ]
 
     def listed(self, server: int, blocks: Mapping[IPv4Network, bool]) -> list[Kept]:
         kept = []

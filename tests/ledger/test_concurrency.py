@@ -118,6 +118,40 @@ def test_two_servers_hear_the_same_clients_in_different_orders(database: Databas
     assert database.deadlocks() == 0
 
 
+def test_spaces_are_owned_in_one_order(database: Database) -> None:
+    """Batches over two spaces, where what is offered at once is of the higher one, and what is left of the lower."""
+    with database.admin() as admin:
+        admin.space_add("blue")
+    blue = database.sql("select space from deleg.spaces where name = 'blue'")[0][0]
+    pools = {space: (database.pool("10.64.0.0/16", space=space),) for space in (0, blue)}
+    ledgers = [database.ledger(), database.ledger()]
+
+    def one_by_one(ledger: Ledger) -> None:  # a message with two sizes is not done with others
+        for xid in range(1, 61):
+            simple, split = Client.number(xid, blue), Client.number(1000 + xid, 0)
+            do(ledger, simple.offer(xid, 28, pools=pools[blue]), split.offer(xid, 28, 28, pools=pools[0]))
+
+    def at_once(ledger: Ledger) -> None:
+        for xid in range(1, 61):
+            do(ledger, *(Client.number(2000 + xid, space).offer(xid, 28, pools=pools[space]) for space in (0, blue)))
+
+    together(partial(one_by_one, ledgers[0]), partial(at_once, ledgers[1]))
+    assert database.deadlocks() == 0
+    assert database.violations() == []
+
+
+def test_one_sweep_sees_to_all_spaces(database: Database) -> None:
+    with database.admin() as admin:
+        admin.space_add("blue")
+    spaces = [space for (space,) in database.sql("select space from deleg.spaces")]
+    ledger = database.ledger()
+    for space in spaces:
+        pool = database.pool("10.64.0.0/24", space=space)
+        do(ledger, Client.number(1, space).offer(1, 26, pools=(pool,), hold=0))
+    assert ledger.sweep(10, 0).offers == len(spaces) == 2
+    assert database.violations() == []
+
+
 def test_a_client_that_renews_others_blocks_causes_no_deadlock(database: Database) -> None:
     """Batches that offer, then renew, then offer, with each other's blocks among those to be renewed."""
     database.pool("10.64.0.0/16")

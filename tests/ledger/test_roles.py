@@ -56,7 +56,7 @@ DDL: tuple[LiteralString, ...] = (
 INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._free(0, '10.64.0.0/24', 'x')",
     "select deleg._quarantine(0, '10.64.0.0/24', 1, 'x')",
-    "select deleg._offer(0, '', '{}', false)",
+    "select deleg._offer(0, '', '{}')",
     "select deleg._remove_origin(0, '10.64.0.0/24')",
     "select deleg._own_free_blocks(0)",
     "select deleg._accept(0, '', '{}')",

@@ -79,3 +79,11 @@ def test_an_origin_with_blocks_can_not_go(database: Database) -> None:
         database.sql(
             "update deleg.blocks set state = 'offered', lessee = 77, xid = 1, slot = 0, lease_time = 1, expires = now(), hierarchical = true"
         )
+
+
+def test_an_origin_that_is_leased_of_can_not_go(database: Database) -> None:
+    database.pool("10.64.0.0/24")
+    lease(database, 1)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="has blocks still"):
+        database.sql("select deleg._remove_origin(0, '10.64.0.0/24')")
+    assert "leased" in database.blocks().values()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
@@ -56,7 +56,7 @@ def obtain(
     t2 = lease_time * 7 // 8 if t2 is None else t2
     flagged = [(block, deprecated) for block in blocks or (BLOCK,)]
     kept = Upstreams(ledger).acknowledged(space, server, lease_time, t1, t2, flagged, None)
-    assert [k.prefix for k in kept] == [block for block, _ in flagged]
+    assert [k.prefix for k in kept] == sorted(block for block, _ in flagged)
     return [k.result for k in kept]
 
 
@@ -202,6 +202,22 @@ def test_nothing_is_offered_back_to_where_it_came_from(database: Database) -> No
     assert database.violations() == []
 
 
+@pytest.mark.parametrize("clients", [1, 3])
+def test_what_a_client_leases_to_us_while_it_waits_is_not_offered_to_it(database: Database, clients: int) -> None:
+    """What is barred is known with lock 2 alone: alone as in a batch."""
+    ledger = database.ledger()
+    connection = database.connect()
+    asking = [Client.number(n).offer(1, 26) for n in range(clients)]
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            add = "select deleg.upstream_acknowledged(0, %s, 1000, 600, 800, %s, '{false}', null)"
+            connection.execute(add, (IPv4Address(CONTACT.address), [BLOCK]))
+            answer = pool.submit(do, ledger, *asking)
+            until(lambda: waits_for_lock(database) == 1)
+        assert [outcome.result for outcome in answer.result(10)] == [Result.EXHAUSTED] * clients
+    assert database.blocks() == {str(BLOCK): "free"}
+
+
 @pytest.mark.parametrize(("left", "block"), [(30, "10.64.0.0/26"), (90, "172.16.0.0/26")])
 def test_an_origin_without_time_left_does_not_stand_in_the_way(database: Database, left: int, block: str) -> None:
     """It is the better fit, but where it has not as long as the shortest lease, there is another."""
@@ -266,7 +282,7 @@ def test_overlaps(database: Database) -> None:
         *map(IPv4Network, ("10.64.0.0/24", "10.64.0.0/25", "10.0.0.0/8", "172.16.0.128/25", "172.16.0.0/23")),
         *map(IPv4Network, ("172.16.9.0/31", "172.16.9.1/32", "0.0.0.0/0", "172.16.1.0/24", "172.16.1.0/24")),
     )
-    assert found == [*["overlaps"] * 8, "added", "renewed"]
+    assert found == [*["overlaps"] * 6, "added", "renewed", *["overlaps"] * 2]  # in the order of addresses
     assert database.blocks() == dict.fromkeys(("10.64.0.0/24", str(BLOCK), "172.16.1.0/24"), "free")
     assert database.violations() == []
 
@@ -510,6 +526,20 @@ def test_an_acknowledgement_that_crosses_the_release(database: Database) -> None
     assert prefixes(one(ledger, CLIENT.offer(2, 24))) == [str(BLOCK)]
     upstreams.released(0, BLOCK)
     assert database.blocks() == {str(BLOCK): "offered"}
+    assert database.violations() == []
+
+
+def test_what_was_given_back_is_not_renewed(database: Database) -> None:
+    """An answer to a renewal that comes after the RELEASE; without it, upstream had another client by then."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+    obtain(ledger, BLOCK, OTHER)
+    upstreams.give_back(0, 1)
+    upstreams.released(0, BLOCK)
+    flagged = [(OTHER, False), (BLOCK, False)]
+    kept = upstreams.acknowledged(0, UPSTREAM, 3600, 1800, 3000, flagged, None, renewal=True)
+    assert kept == [Kept(BLOCK, "gone"), Kept(OTHER, "renewed")]
+    assert database.blocks() == {str(OTHER): "free"}
     assert database.violations() == []
 
 

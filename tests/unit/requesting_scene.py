@@ -54,6 +54,7 @@ class FakeStore:
     )
     overlapping: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
     refusals: list[tuple[int, list[str], int]] = field(default_factory=list)
     renewals: list[Due] = field(default_factory=list)
     unused: list[Leased] = field(default_factory=list)
@@ -93,13 +94,17 @@ class FakeStore:
         t2: int,
         blocks: Sequence[tuple[IPv4Network, bool]],
         nonce: bytes | None,
+        *,
+        renewal: bool = False,
     ) -> list[Kept]:
         self._up()
         texts = [(str(prefix), flag) for prefix, flag in blocks]
         self.acknowledgements.append((space, server, lease_time, t1, t2, texts, nonce))
-        return [Kept(prefix, self._result(str(prefix))) for prefix, _ in blocks]
+        return [Kept(prefix, self._result(str(prefix), renewal=renewal)) for prefix, _ in blocks]
 
-    def _result(self, prefix: str) -> str:
+    def _result(self, prefix: str, *, renewal: bool) -> str:
+        if prefix in self.vanished and renewal:
+            return "gone"
         if prefix in self.overlapping:
             return "overlaps"
         return "renewed" if prefix in self.known else "added"
@@ -132,7 +137,7 @@ class FakeStore:
         self._up()
         assert space == 0
         self.lists.append((server, lease_time, [(str(prefix), flag) for prefix, flag in blocks]))
-        return [Kept(prefix, self._result(str(prefix))) for prefix, _ in blocks]
+        return [Kept(prefix, self._result(str(prefix), renewal=False)) for prefix, _ in blocks]
 
     def renew_now(self, server: int, prefixes: Sequence[IPv4Network]) -> int:
         self._up()

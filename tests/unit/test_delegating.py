@@ -265,6 +265,58 @@ def test_a_request_of_another_transaction(server: Server) -> None:
     assert server.database.violations() == []
 
 
+@pytest.mark.parametrize("kept", [slice(None), slice(1), slice(1, None)], ids=["all", "the first", "the second"])
+def test_flag_s_is_of_all_blocks_of_an_offer(database: Database, kept: slice) -> None:
+    """Though only one of them made the policy set it: the REQUEST says what the OFFER said (RFC 6656 4.3)."""
+    database.pool("10.0.0.0/8")
+    server = Server(database, policy="proportional")
+    (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24), Request(0)))))
+    (offered,) = offer.allocation.information
+    assert (len(offered.blocks), offered.server) == (2, True)
+    wanted = Allocation(information=(Information(offered.blocks[kept], server=True),))
+    (ack,) = server.hear(message(Type.REQUEST, wanted, server=SERVER))
+    assert (ack.type, ack.allocation.blocks) == (Type.ACK, offered.blocks[kept])
+    assert "offered" not in server.database.blocks().values()
+
+
+@pytest.mark.parametrize(("asked", "left"), [(None, LEASE - 3600), (0xFFFFFFFF, 0xFFFFFFFF)])
+def test_a_request_that_names_a_server_prolongs_no_lease(server: Server, asked: int | None, left: int) -> None:
+    """Who renews names none (RFC 2131 4.3.2), and is told what the policy says. It is a retransmission, for as long as it can be one."""
+    extra = [] if asked is None else [(Code.LEASE_TIME, asked.to_bytes(4, "big"))]
+    (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=extra))
+    request = message(Type.REQUEST, offer.allocation, server=SERVER)
+    server.hear(request)
+    server.database.sql(
+        "update deleg.blocks set renewed = now() - interval '121 seconds', expires = expires - interval '1 hour' where lessee is not null"
+    )
+    before = server.database.sql("select b::text from deleg.blocks b order by prefix")
+    (ack,) = server.hear(request)
+    assert (ack.type, ack.allocation) == (Type.ACK, offer.allocation)
+    assert ack.lease_time is not None
+    assert left - 5 <= ack.lease_time <= left
+    assert server.database.sql("select b::text from deleg.blocks b order by prefix") == before
+    (renewal,) = server.hear(message(Type.REQUEST, offer.allocation, xid=2))
+    assert renewal.lease_time == LEASE
+    assert server.database.violations() == []
+
+
+def test_what_its_relay_calls_us(server: Server) -> None:
+    """RFC 5107 4. The ledger has which server it is in truth, for FORCERENEW and for what is served of it."""
+    spoken_for = IPv4Address("198.51.100.250")
+    relayed = [(Code.RELAY_INFORMATION, bytes((11, 4)) + spoken_for.packed)]
+    (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=relayed))
+    (ack,) = server.hear(message(Type.REQUEST, offer.allocation, server=spoken_for, extra=relayed))
+    assert server.database.sql("select host(server) from deleg.blocks where state = 'leased'") == [(str(SERVER),)]
+    (renewal,) = server.hear(message(Type.REQUEST, offer.allocation, xid=2, extra=relayed))
+    (listing,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)), xid=3, extra=relayed))
+    assert [answer.server for answer in (offer, ack, renewal, listing)] == [spoken_for] * 4
+    assert server.hear(message(Type.RELEASE, offer.allocation, xid=4, server=spoken_for, extra=relayed)) == []
+    assert "quarantined" in server.database.blocks().values()
+    # A relay that does not say so can't be meant.
+    assert server.hear(message(Type.REQUEST, offer.allocation, xid=5, server=spoken_for)) == []
+    assert server.database.violations() == []
+
+
 @pytest.mark.parametrize("named", [None, SERVER])
 def test_a_release_of_anothers_block(server: Server, named: IPv4Address | None) -> None:
     (theirs,) = server.lease(24, client=1)
@@ -606,6 +658,29 @@ def test_a_space_by_its_relay(database: Database) -> None:
         (space, str(block.network))
     ]
     assert database.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("named", "said"), [(b"\0blue", bytes((151, 5)) + b"\0blue"), (b"\0red", None), (b"\xff", None)]
+)
+def test_a_vpn_that_is_not_its_clients(database: Database, named: bytes, said: bytes | None) -> None:
+    """RFC 6607 7.1: what is not of the VPN that the relay named does not say so."""
+    with database.admin() as admin:
+        for name in ("blue", "red"):
+            admin.space_add(name)
+            admin.space_select(name, Selector(0, vss=name))
+        admin.space_select("blue", Selector(0, identity=b"\1\2\0\0\0\0\1"))
+    for (space,) in database.sql("select space from deleg.spaces"):
+        database.pool("10.0.0.0/24", space=space, name="default")
+    server = Server(database)
+    relayed = bytes((151, len(named))) + named + bytes((152, 0))
+    (offer,) = server.hear(
+        message(Type.DISCOVER, Allocation((Request(24),)), extra=[(Code.RELAY_INFORMATION, relayed)])
+    )
+    assert database.sql("select name from deleg.blocks join deleg.spaces using (space) where state = 'offered'") == [
+        ("blue",)
+    ]
+    assert offer.option(Code.RELAY_INFORMATION) == said
 
 
 def test_a_pool_whose_policy_this_server_lacks(database: Database) -> None:

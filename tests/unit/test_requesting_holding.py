@@ -200,6 +200,14 @@ def test_what_is_not_ours_any_more_when_the_ack_comes_goes_back(scene: Scene) ->
     assert scene.store.acknowledgements[0][5] == [("10.0.2.0/24", False)]
 
 
+def test_what_goes_back_the_moment_the_ack_is_written_down(scene: Scene) -> None:
+    ((_, said),) = renewals(scene, "10.0.1.0/24", "10.0.2.0/24")
+    scene.store.vanished = {"10.0.2.0/24"}
+    ((_, released),) = scene.hear(ack(said, A))
+    assert (released.type, released.allocation) == (Type.RELEASE, information("10.0.2.0/24"))
+    assert [text.split()[0] for text in scene.logged("ORIGIN_RENEWED")] == ["10.0.1.0/24"]
+
+
 # --------------------------------------------------------------------------------------------------------------- NAK
 
 
@@ -437,6 +445,20 @@ def test_one_about_what_is_not_ours(holder: Scene) -> None:
 def test_one_before_there_was_any_nonce(scene: Scene) -> None:
     assert forced(scene, demand("10.0.1.0/24")) == []
     assert scene.kea.counters["forcerenew-refused"] == 1
+
+
+def test_another_server_that_leased_to_us_too_may_speak(holder: Scene) -> None:
+    """They have one nonce for us, and each its own leases; the one that leased what is named is dead."""
+    holder.store.secrets = {int(A): (NONCE, 4), int(B): (NONCE, 4)}
+    holder.store.leases = [Leased(0, network("10.0.1.0/24"), int(A)), Leased(0, network("10.0.2.0/24"), int(B))]
+    data = demand("10.0.1.0/24", "10.0.2.0/24", server=B)
+    sent = forced(holder, data)
+    assert {str(block.network) for _, said in sent for block in said.allocation.blocks} == {
+        "10.0.1.0/24",
+        "10.0.2.0/24",
+    }
+    assert holder.store.secrets == {int(A): (NONCE, 5), int(B): (NONCE, 5)}
+    assert forced(holder, data) == []
 
 
 def test_another_server_with_the_same_ledger_may_speak(holder: Scene) -> None:

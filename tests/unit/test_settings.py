@@ -162,7 +162,16 @@ def test_no_json() -> None:
             {"scarce_below": 0.75},
             "scarce-below: 0.75: must not be more than ample-above, which is 0.5",
         ),
-        ({"t1_percent": 0.9, "t2_percent": 0.5}, "t2-percent: 0.5: must not be less than t1-percent, which is 0.9"),
+        ({"t1_percent": 0.9, "t2_percent": 0.5}, "t2-percent: 0.5: must be more than t1-percent, which is 0.9"),
+        ({"t1_percent": 0.7, "t2_percent": 0.7}, "t2-percent: 0.7: must be more than t1-percent, which is 0.7"),
+        (
+            {"t1_percent": 0.9},
+            "t2-percent: 0.875: must be more than t1-percent, which is 0.9; a client that is not told takes 0.5 for T1 and 0.875 for T2",
+        ),
+        (
+            {"t2_percent": 0.4},
+            "t2-percent: 0.4: must be more than t1-percent, which is 0.5; a client that is not told takes 0.5 for T1 and 0.875 for T2",
+        ),
         ({"max_lease_time": 99}, "lease-time: 604800: must not be more than max-lease-time, which is 99"),
         (
             {"default_prefix_length": 20, "min_prefix_length": 21},
