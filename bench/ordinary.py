@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from bench import perfdhcp
@@ -73,22 +77,39 @@ def _spend(trio: Trio, plan: Plan) -> dict[str, Run]:
 
     That is the median of the slices: of a mean, one slice in which the machine was slow makes some percent.
     """
-    for side in SIDES:
-        _load(trio, side, RATE, plan.warmup)
     runs: dict[str, Run] = {side: {"packets": 0, "cpu_seconds": 0.0, "dropped": 0, "slices": []} for side in SIDES}
-    for turn in range(max(1, round(plan.window / SLICE))):
-        for side in SIDES if turn % 2 else reversed(SIDES):
-            process = trio.process(side).pid
-            before = cpu_seconds(process)
-            load = _load(trio, side, RATE, SLICE)
-            run, spent, packets = runs[side], cpu_seconds(process) - before, sum(load.packets)
-            run["cpu_seconds"] += spent
-            run["packets"] += packets
-            run["dropped"] += load.packets[0] - load.packets[3]
-            run["slices"].append(round(1e6 * spent / max(1, packets), 2))
+    with _apart(trio):
+        for side in SIDES:
+            _load(trio, side, RATE, plan.warmup)
+        for turn in range(max(1, round(plan.window / SLICE))):
+            for side in SIDES if turn % 2 else reversed(SIDES):
+                process = trio.process(side).pid
+                before = cpu_seconds(process)
+                load = _load(trio, side, RATE, SLICE)
+                run, spent, packets = runs[side], cpu_seconds(process) - before, sum(load.packets)
+                run["cpu_seconds"] += spent
+                run["packets"] += packets
+                run["dropped"] += load.packets[0] - load.packets[3]
+                run["slices"].append(round(1e6 * spent / max(1, packets), 2))
     for run in runs.values():
         run["value"] = statistics.median(run["slices"])
     return runs
+
+
+@contextmanager
+def _apart(trio: Trio) -> Iterator[None]:
+    """The servers on one processor and what loads them on the others, so that it is not the scheduler that is measured."""
+    processors = os.sched_getaffinity(0)
+    one = min(processors)
+    others = processors - {one} or processors
+    for side in SIDES:
+        for thread in Path(f"/proc/{trio.process(side).pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {one})
+    os.sched_setaffinity(0, others)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, processors)
 
 
 def _search(trio: Trio) -> float:
