@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ from kea_subnet_deleg.ledger import (
 )
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS
+from kea_subnet_deleg.ledger.upstreams import Upstreams
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
@@ -36,7 +38,7 @@ from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
 from kea_subnet_deleg.runtime.worker import Worker
-from tests.client.codec import Allocation, Request, Type, decode, information
+from tests.client.codec import Allocation, Block, Request, Type, decode, information
 from tests.conftest import TIMEOUT, Database
 from tests.ledger.scene import Client, do, lease
 from tests.unit.fakes import SERVER, FakeKea, inbound, message, surroundings, terms
@@ -488,6 +490,33 @@ def test_the_service_serves_sweeps_and_stops(kea: FakeKea, running: Database) ->
     assert service.stop(10.0)
     assert kea.logged("SUBNET_DELEG_STOPPED")
     assert [thread for thread in threading.enumerate() if thread.name.startswith("deleg-")] == []
+
+
+def test_who_waits_for_our_own_renewal_is_charged_once(kea: FakeKea, database: Database) -> None:
+    """One message within five seconds is all that it may send. The agent, which answers it in the end, does not count it again."""
+    ledger = database.ledger()
+    origin = IPv4Network("10.0.0.0/24")
+    Upstreams(ledger).acknowledged(0, int(SERVER) + 9, 7200, 3600, 6300, [(origin, False)], None)
+    blocks = lease(ledger, Client.number(1), 1, 26)
+    for table in ("blocks", "origins"):
+        database.sql(f"update deleg.{table} set expires = expires - interval '1 hour' where expires is not null")  # noqa: S608
+    parameters = {
+        "dsn": database.dsn("kea_deleg_hook"),
+        "max-requests-per-second": 0.2,
+        "upstreams": [{"address": str(SERVER + 9)}],
+    }
+    assert service.configure(json.dumps(parameters)) is None
+    service.start(kea)
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    renewal = message(Type.REQUEST, information(*(Block(IPv4Network(block)) for block in blocks)))
+    kea.packets.put([inbound(renewal)])
+    until(lambda: kea.sent)
+    assert decode(kea.sent[0].data).type is Type.ACK
+    assert kea.counters["limited"] == 0
+    kea.packets.put([inbound(renewal)])
+    until(lambda: kea.counters["limited"] == 1)
+    kea.packets.put(None)
+    assert service.stop(10.0)
 
 
 def test_stopping_while_postgresql_holds_a_statement(kea: FakeKea, running: Database) -> None:
