@@ -200,7 +200,7 @@ class Holding:
     def _senders(self, packet: Inbound, message: Message, prefixes: Sequence[IPv4Network]) -> list[int]:
         """Return the servers whose nonce made a FORCERENEW; none if it is not to be believed (RFC 6704 section 3.1.4).
 
-        Servers with one ledger agree on one nonce, and another one may speak than that which leased what is named.
+        Servers with one ledger agree on one nonce, and count as one; another may speak than that which leased what is named.
         """
         try:
             given = Authentication.of(message)
@@ -209,15 +209,13 @@ class Holding:
         if given is None or given.kind is not AuthenticationKind.NONCE_DIGEST:
             return []
         store = self._station.store
-        servers = []
-        for server in self._candidates(message.server_identifier, prefixes):
-            nonce, last = store.secret(server)
-            authentic = nonce is not None and verify(packet.data, nonce) and given.replay > last
-            if authentic and store.replayed(server, given.replay):
-                servers.append(server)
-        return servers
+        secrets = [(server, *store.secret(server)) for server in self._candidates(message.server_identifier, prefixes)]
+        theirs = [(server, last) for server, nonce, last in secrets if nonce is not None and verify(packet.data, nonce)]
+        if any(given.replay <= last for _, last in theirs):
+            return []
+        return [server for server, _ in theirs if store.replayed(server, given.replay)]
 
-    def _candidates(self, server: int | None, prefixes: Sequence[IPv4Network]) -> set[int]:
+    def _candidates(self, server: int | None, prefixes: Sequence[IPv4Network]) -> list[int]:
         named = set(prefixes)
         lessors = {lease.server for lease in self._station.store.leased() if lease.prefix in named}
-        return lessors if server is None else lessors | {server}
+        return sorted(lessors if server is None else lessors | {server})

@@ -459,6 +459,9 @@ def test_another_server_that_leased_to_us_too_may_speak(holder: Scene) -> None:
     }
     assert holder.store.secrets == {int(A): (NONCE, 5), int(B): (NONCE, 5)}
     assert forced(holder, data) == []
+    holder.store.secrets[int(B)] = (NONCE, 0)  # not heard yet: what another has said is a replay all the same
+    assert forced(holder, data) == []
+    assert holder.kea.counters["forcerenew-refused"] == 2
 
 
 def test_another_server_with_the_same_ledger_may_speak(holder: Scene) -> None:
