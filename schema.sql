@@ -374,7 +374,8 @@ begin
                case when n.state <> o.state then n.state::text
                     when n.draining and not o.draining then 'draining'
                     when o.draining and not n.draining then 'reopened'
-                    else 'renewed' end,
+                    when n.renewed is distinct from o.renewed then 'renewed'
+                    else 'changed' end,
                o.prefix, n.prefix, o.state, n.state, n.draining, coalesce(n.lessee, o.lessee), n.server, n.expires, n.reason, n.detail
           from was_ o join now_ n on n.space = o.space and n.prefix = o.prefix
          where n.due is not distinct from o.due or n.expires is distinct from o.expires or n.state <> o.state;
@@ -449,7 +450,7 @@ $$;
 create or replace function deleg._used(p_prefix cidr, p_in_use integer, p_high_water integer) returns bigint
 language sql immutable as $$
     select case coalesce(p_in_use, p_high_water, 0) when 65534 then 1::bigint << (32 - masklen(p_prefix))
-                else coalesce(p_in_use, p_high_water, 0) end
+                else least(coalesce(p_in_use, p_high_water, 0), 1::bigint << (32 - masklen(p_prefix))) end
 $$;
 
 -- In place of foreign keys of the blocks.
@@ -2649,9 +2650,8 @@ end $$;
 create or replace function deleg.lease_takeback(p_space text, p_prefix cidr) returns boolean
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
-    update blocks set draining = true, reason = 'operator asked it back'
-     where space = _space(p_space) and prefix = p_prefix and state in ('leased', 'reserved');
-    if not found then
+    if not lease_deprecate(p_space, p_prefix) and not exists (
+        select from blocks where space = _space(p_space) and prefix = p_prefix and state in ('leased', 'reserved')) then
         return false;
     end if;
     insert into takebacks (space, prefix, reason) values (_space(p_space), p_prefix, 'operator asked it back')
@@ -2918,7 +2918,7 @@ create or replace view report.subnets as
            l.identity as lessee_identity, l.address as lessee_address, b.hierarchical, b.server,
            b.since, b.renewed, nullif(b.expires, 'infinity') as until, b.lease_time as lease_seconds,
            deleg._size(b.prefix) as addresses, u.in_use, u.high_water, u.unusable, u.reported,
-           round(u.in_use::numeric / deleg._size(b.prefix), 4) as fullness,
+           case when u.in_use is not null then round(deleg._used(b.prefix, u.in_use, null)::numeric / deleg._size(b.prefix), 4) end as fullness,
            p.name as pool, b.origin, b.reason, b.detail, b.network
       from deleg.blocks b
       join deleg.spaces s using (space)
@@ -2939,7 +2939,7 @@ create or replace view report.lessees as
       join deleg.spaces s using (space)
       join lateral (
             select count(b.prefix) as subnets, coalesce(sum(deleg._size(b.prefix)), 0)::bigint as held,
-                   coalesce(sum(coalesce(u.in_use, u.high_water)), 0)::bigint as used, max(b.renewed) as last_renewed
+                   coalesce(sum(deleg._used(u.prefix, u.in_use, u.high_water)), 0)::bigint as used, max(b.renewed) as last_renewed
               from deleg.blocks b left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
              where b.space = l.space and b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')) as h on true;
 
@@ -2965,8 +2965,9 @@ create or replace view report.pools as
 
 -- The networks that this domain serves itself.
 create or replace view report.networks as
-    select s.name as space, b.network, count(*) as blocks, sum(deleg._size(b.prefix))::bigint as addresses, sum(u.in_use)::bigint as in_use,
-           round(sum(u.in_use)::numeric / sum(deleg._size(b.prefix)), 4) as fullness, count(*) filter (where b.draining) as draining
+    select s.name as space, b.network, count(*) as blocks, sum(deleg._size(b.prefix))::bigint as addresses,
+           sum(case when u.in_use is not null then deleg._used(b.prefix, u.in_use, null) end)::bigint as in_use,
+           round(sum(case when u.in_use is not null then deleg._used(b.prefix, u.in_use, null) end) / sum(deleg._size(b.prefix)), 4) as fullness, count(*) filter (where b.draining) as draining
       from deleg.blocks b
       join deleg.spaces s using (space)
       left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
@@ -3032,7 +3033,7 @@ grant execute on function deleg.space_add(text), deleg.space_select(text, text, 
     deleg.history(integer, cidr, boolean), deleg.ledger_check() to kea_deleg_admin;
 grant select on all tables in schema deleg to kea_deleg_admin;
 grant select on all tables in schema report to kea_deleg_admin, kea_deleg_report;
-grant execute on function report.identity_text(bytea), deleg._size(cidr) to kea_deleg_admin, kea_deleg_report;
+grant execute on function report.identity_text(bytea), deleg._size(cidr), deleg._used(cidr, integer, integer) to kea_deleg_admin, kea_deleg_report;
 grant execute on function deleg.ledger_check() to kea_deleg_report;
 
 -- The events of the next weeks have their place also where no server ever sees to it.

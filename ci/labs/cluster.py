@@ -39,7 +39,7 @@ class Cluster:
 
     def create(self, like: Path | None = None) -> None:
         """Make the cluster's files: new ones, or copies of what another one had in `like`, by its `keep`."""
-        self.directory.mkdir(mode=0o755)
+        self.directory.mkdir(mode=0o700)  # whoever gets in here is the superuser
         shutil.chown(self.directory, SUPERUSER, SUPERUSER)
         if like is not None:
             _copy(like, self._data)

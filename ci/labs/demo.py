@@ -17,6 +17,7 @@ from typing import TypeVar
 import psycopg
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tests.client.codec import Code, Type, insist
 from tests.client.endpoint import Endpoint, Passage
 from tests.client.rfc6656 import Client, Identity, Patience, Reply, Silence
@@ -185,7 +186,7 @@ class Demo:
     def show_rows(self, title: str, names: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         table = Table(*names, title=title, title_justify="left")
         for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
+            table.add_row(*(Text("" if value is None else str(value)) for value in row))
         self.console.print(table)
 
     def name(self, address: IPv4Address) -> str:

@@ -166,6 +166,8 @@ class Lab:
         """The lab of that name, whoever brought it up. Raises `LabError` where there is none."""
         path = ROOT / f"{PREFIX}{name}" / "lab.json"
         try:
+            if {path.stat().st_uid, path.parent.stat().st_uid} != {os.geteuid()}:  # anybody can write to /tmp
+                raise LabError(f"no lab {name!r} of ours: {path} is somebody else's")
             state = json.loads(path.read_text())
         except FileNotFoundError:
             raise LabError(f"no lab {name!r}: there is no {path}") from None

@@ -294,8 +294,11 @@ def pool_remove(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn
     """Stop leasing from a pool. What is held of it is asked back at each renewal, and the pool goes when nothing is."""
     with Admin(dsn) as admin:
         held = admin.pool_remove(prefix, space_name)
+        gone = all((pool["space"], pool["origin"]) != (space_name, prefix) for pool in admin.pools())
     if as_json:
-        print_json({"origin": prefix, "removed": held == 0, "blocks_held": held})
+        print_json({"origin": prefix, "removed": gone, "blocks_held": held})
+    elif not held and not gone:
+        sys.stdout.write(f"{prefix}: it is leased to us, and goes when a server has sent the RELEASE\n")
     elif held:
         sys.stdout.write(f"{prefix}: {held} blocks are still out; it goes when they have come back\n")
     else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -63,7 +64,7 @@ def print_rows(rows: Rows, columns: Sequence[str], as_json: bool, empty: str) ->
         return
     table = Table(*(column.replace("_", " ") for column in columns), header_style="bold", box=None)
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+        table.add_row(*(Text(_cell(row[column])) for column in columns))  # as it is: a client may call itself [/x]
     # Through a pipe, rows must stay lines, however long.
     console = Console() if sys.stdout.isatty() else Console(width=1000)
     console.print(table, soft_wrap=not sys.stdout.isatty())

@@ -181,5 +181,9 @@ def _errors() -> Iterator[None]:
         raise LedgerError(
             f"no ledger in this database ({describe(error)}); run `kea-subnet-deleg ledger init`"
         ) from None
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
+        raise LedgerError(
+            f"the ledger is of another version ({describe(error)}); run `kea-subnet-deleg ledger upgrade`"
+        ) from None
     except psycopg.Error as error:
         raise LedgerError(describe(error)) from None

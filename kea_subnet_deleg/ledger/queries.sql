@@ -154,7 +154,11 @@ begin
             perform pg_sleep(0.01);
         end;
     end loop;
-    raise exception 'the ledger is never at rest for a moment: try again, or stop its servers for as long';
+    raise exception using message = 'the ledger is never at rest for a moment: try again, or stop for as long what is at work in it: ' || coalesce((
+        select string_agg(distinct coalesce(nullif(a.application_name, ''), a.backend_type) || ', process ' || a.pid, '; ')
+          from pg_locks l join pg_class c on c.oid = l.relation join pg_stat_activity a on a.pid = l.pid
+         where c.relnamespace = 'deleg'::regnamespace and l.database = (select oid from pg_database where datname = current_database())
+           and a.pid <> pg_backend_pid()), 'unknown');
 end $$;
 
 -- has_schema --

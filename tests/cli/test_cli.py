@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kea_subnet_deleg import __version__
+from kea_subnet_deleg.ledger import Upstreams
 from tests.conftest import Database, running_cluster
 from tests.ledger.scene import DAY, Client, do, lease
 
@@ -210,6 +212,32 @@ def test_leases(dsn: str) -> None:
     lines = good("lease", "list", dsn=dsn).splitlines()
     assert len(lines) == 2
     assert lines[1].split()[:5] == ["default", "10.64.0.0/24", "leased", "no", "02:00:00:00:00:01"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "shown"),
+    [(b"\0[/x]", "[/x]"), (b"\0[core] 1", "[core] 1"), (bytes.fromhex("0102ab00cd5301"), "02:ab:00:cd:53:01")],
+)
+def test_a_client_may_call_itself_anything(database: Database, dsn: str, identity: bytes, shown: str) -> None:
+    database.pool("10.64.0.0/24")
+    lease(database.ledger(), Client(identity), 1, 26)
+    assert f" {shown} " in good("lease", "list", dsn=dsn)
+
+
+def test_removing_what_is_leased_to_us(database: Database, dsn: str) -> None:
+    block = IPv4Network("172.16.0.0/24")
+    Upstreams(database.ledger()).acknowledged(0, 0xC0000201, DAY, DAY, DAY, [(block, False)], None)
+    assert "RELEASE" in good("pool", "remove", str(block), dsn=dsn)
+    assert good_json("pool", "remove", str(block), dsn=dsn) == {
+        "origin": str(block),
+        "removed": False,
+        "blocks_held": 0,
+    }
+
+
+def test_a_ledger_of_another_version(database: Database, dsn: str) -> None:
+    database.sql("drop function deleg.history_kept()")
+    assert "run `kea-subnet-deleg ledger upgrade`" in refused("ledger", "retention", dsn=dsn)
 
 
 def test_deprecating_a_lease(scene: Database, dsn: str) -> None:

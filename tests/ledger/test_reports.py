@@ -112,6 +112,34 @@ def test_subnets(scene: Database) -> None:
     assert int(used["server"]) == SERVER  # type: ignore[call-overload]
 
 
+def test_nobody_uses_more_than_there_is(database: Database) -> None:
+    """Whatever is reported; and 65534 says all of a block that has more (RFC 6656 3.2.1.1)."""
+    database.pool("10.0.0.0/11")
+    ledger = database.ledger()
+    assert lease(ledger, FIRST, 1, 12) == ["10.0.0.0/12"]
+    assert lease(ledger, SECOND, 1, 24) == ["10.16.0.0/24"]
+    do(
+        ledger,
+        FIRST.renew("10.0.0.0/12", usage=(65534, 65534, 0)),
+        SECOND.renew("10.16.0.0/24", usage=(60000, 60000, 0)),
+    )
+    assert [row["fullness"] for row in rows(database, "subnets", "subnet")] == [Decimal(1), Decimal(1)]
+    assert [(row["used"], row["fullness"]) for row in rows(database, "lessees", "held desc")] == [
+        (1 << 20, 1),
+        (256, 1),
+    ]
+    assert ledger.holdings([(0, SECOND.identity)]) == [(256, 256)]
+    assert database.violations() == []
+
+
+def test_what_is_asked_back_twice_was_not_renewed(scene: Database) -> None:
+    for _ in range(2):
+        assert scene.sql("select deleg.lease_takeback('default', '192.0.2.0/27')") == [(True,)]
+    kinds = scene.sql("select kind from deleg.events where prefix = '192.0.2.0/27' order by seq")
+    assert [kind for (kind,) in kinds] == ["offered", "leased", "renewed", "draining"]
+    assert scene.sql("select deleg.lease_takeback('default', '192.0.2.64/27')") == [(False,)]
+
+
 def test_a_lease_without_end_has_no_until(database: Database) -> None:
     database.pool("10.64.0.0/24")
     lease(database.ledger(), FIRST, 1, 25, lease_time=0xFFFFFFFF)

@@ -254,6 +254,19 @@ def test_an_upgrade_that_fails_changes_nothing(old: Database, version: int) -> N
     assert old.sql("select max(version) from deleg.schema_version") == [(version,)]
 
 
+@pytest.mark.parametrize("version", [BEFORE[-1]])
+def test_who_is_in_the_way_is_named(old: Database, version: int) -> None:
+    """A backup, say: stopping the servers does not help then."""
+    connection = old.connect()
+    connection.execute("set application_name = 'pg_dump'")
+    with connection.transaction():
+        connection.execute("select from deleg.blocks")
+        with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match=r"never at rest .* pg_dump, process"):
+            admin.upgrade()
+    with Admin(old.dsn()) as admin:
+        assert admin.upgrade() == version
+
+
 def test_who_may_not(old: Database) -> None:
     with Admin(old.dsn("kea_deleg_admin")) as admin, pytest.raises(LedgerError, match="permission denied"):
         admin.upgrade()

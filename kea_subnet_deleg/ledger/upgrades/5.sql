@@ -13,3 +13,11 @@ drop function if exists deleg.upstream_acknowledged(integer, inet, bigint, bigin
 drop function if exists deleg._offer_many(integer[], deleg.message[], boolean);
 drop function if exists deleg._accept_many(integer[], deleg.message[]);
 drop function if exists deleg._renew_many(integer[], deleg.message[]);
+
+-- What is used of a block is never more than it has.
+delete from deleg.tallies where what = 'used';
+insert into deleg.tallies (space, pool, what, length, process, amount)
+select space, 0, 'used', 0, pg_backend_pid(),
+       sum(case coalesce(in_use, high_water, 0) when 65534 then 1::bigint << (32 - masklen(prefix))
+           else least(coalesce(in_use, high_water, 0), 1::bigint << (32 - masklen(prefix))) end)
+  from deleg.usage where lessee is not null group by space;
