@@ -22,6 +22,8 @@ __all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Route
 
 REREAD: Final = 30.0
 """Seconds until the ledger is read again of which nobody has told that it changed."""
+LEASED_POOL: Final = "default"
+"""The pool that what upstreams lease to us comes into."""
 PACE_RESERVED: Final = 5.0
 """Seconds between two looks where there are only reserved subnets; what becomes of them the ledger tells at once."""
 
@@ -42,6 +44,8 @@ class Addressing:
     ----------
     due : float
         When `turn` is to be called next, at the latest.
+    lacking : frozenset of str or None
+        The pools, as networks name them, of which nothing was free for one at the last turn.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Addressing:
         self._known_at = 0.0
         self._still_until, self._tolerance = -math.inf, 0  # while not more addresses than this come and go
         self.due = clock()
+        self.lacking: frozenset[str | None] = frozenset()
 
     def configured(self) -> Mapping[str, Any]:
         """Return the request `serve` from the ledger alone, for when Kea has just been configured. Raises LedgerUnavailable."""
@@ -76,6 +81,8 @@ class Addressing:
 
     def turn(self, *, news: bool = True) -> tuple[int, ...]:
         """Measure, decide, act; return the prefix lengths of which nothing is free, to be asked for upstream.
+
+        Not those that a network takes of another pool than the one that such space comes into.
 
         Kea has what was decided when this returns. Raises LedgerUnavailable, LedgerError, and what Kea's face raises when it does
         not answer; then it is to be called again.
@@ -91,6 +98,7 @@ class Addressing:
         if news:
             self._known = None  # also for the next turn, should this one fail
         elif now < self._still_until and self._usage.within(self._tolerance):
+            self.lacking = frozenset()
             return ()
         self._still_until = -math.inf
         served = self._as_told(now)
@@ -115,8 +123,10 @@ class Addressing:
         if tolerances and None not in tolerances:
             self._still_until = now + LONGEST_STILLNESS
             self._tolerance = min(tolerance for tolerance in tolerances if tolerance is not None)
+        missing = [(self._terms[name], outcome.missing) for name, outcome in outcomes.items() if outcome.missing]
+        self.lacking = frozenset(terms.pool for terms, _ in missing)
         return tuple(
-            self._terms[name].prefix_length for name, outcome in outcomes.items() for _ in range(outcome.missing)
+            terms.prefix_length for terms, number in missing for _ in range(number) if terms.pool in (None, LEASED_POOL)
         )
 
     # ------------------------------------------------------------------------------------------------ what there is

@@ -34,6 +34,7 @@ from kea_subnet_deleg.ledger import (
     Wanted,
     cidr,
 )
+from kea_subnet_deleg.ledger.directory import DEFAULT_SPACE
 from kea_subnet_deleg.policy import (
     BestFit,
     Holding,
@@ -360,13 +361,15 @@ class Delegating:
             pages = [info.blocks[-1].network for info in allocation.information if info.client and info.server]
         if pages or not _wants_blocks(allocation):
             return Listing(space, identity, message.xid, pages[-1] if pages else None, blocks_that_fit(message))
-        if self._shortages.own:
-            self._keep(heard, self._terms.limits)
-            return self._not_served(space, message, "refused", "this domain lacks space itself")
         pools = self._views.directory.pools_for(space, allocation.name)
         if not pools:
             self._keep(heard, self._terms.limits)
             return self._not_served(space, message, "refused", "no pool serves this request")
+        if self._shortages.own and space == DEFAULT_SPACE:
+            pools = tuple(pool for pool in pools if not self._lack_ourselves(pool))
+            if not pools:
+                self._keep(heard, self._terms.limits)
+                return self._not_served(space, message, "refused", "this domain lacks space itself")
         sizes = self._sizes(heard, pools)
         if isinstance(sizes, Refusal):
             self._keep(heard, self._choice(pools[0]).limits)
@@ -423,6 +426,11 @@ class Delegating:
         if self._unlimited is None or self._unlimited[0] is not view:
             self._unlimited = view, replace(view, size=0)
         return self._unlimited[1]
+
+    def _lack_ourselves(self, pool: PoolTerms) -> bool:
+        """Whether networks of our own wait for space of this pool (of the default space)."""
+        own = self._shortages.own
+        return pool.name in own or (None in own and not pool.tags)
 
     def _keep(self, heard: _Heard, limits: Limits) -> None:
         """Keep a request that there is nothing for, for when something was obtained of others (seed [0113])."""

@@ -84,8 +84,9 @@ class Shortages:
         self._peers = peers
         self._unserved: dict[bytes, _Unserved] = {}
         self._postponed: list[Inbound] = []
-        self.own = False
-        """Whether this server lacks space for its own networks: it gives none away then (seed [0105])."""
+        self.own: frozenset[str | None] = frozenset()
+        """Of which pools this server lacks space for its own networks, None for those without tags: it gives none of these away then
+        (seed [0105])."""
         self.refused = False
         """Whether upstreams gave nothing when they were asked last: there is no more space than is here."""
 

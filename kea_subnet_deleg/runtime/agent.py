@@ -65,8 +65,12 @@ class Growing(Protocol):
 
     due: float
 
+    @property
+    def lacking(self) -> frozenset[str | None]:
+        """The pools of which nothing was free for networks at the last turn."""
+
     def turn(self, *, news: bool) -> tuple[int, ...]:
-        """Measure, grow and shrink; return the prefix lengths for which nothing is free. `news`: the ledger may have changed."""
+        """Measure, grow and shrink; return the prefix lengths to ask upstreams for. `news`: the ledger may have changed."""
 
 
 class Answering(Protocol):
@@ -222,7 +226,7 @@ class Agent:
             self._look_again = True  # until a turn has taken the news in
             self._missing = growing.turn(news=news)
             self._look_again = False
-            self._shortages.own = bool(self._missing)
+            self._shortages.own = growing.lacking
             if not self._missing:
                 self._shortages.served(OURSELVES)
             self._note_lack()
@@ -242,7 +246,7 @@ class Agent:
 
     def _answer_kept(self) -> None:
         """Answer who asked while there was nothing, now that there is something (seed [0113])."""
-        if not self._obtained or self._shortages.own:
+        if not self._obtained or self._missing:
             return
         self._obtained = False
         packets = self._shortages.kept()

@@ -180,6 +180,13 @@ class TestNothingFree:
         assert site.open() == ["10.0.1.0/26", "10.0.2.0/26", "10.0.3.0/26"]
         assert site.missing == ()
 
+    def test_what_upstream_cannot_help_with_is_not_asked_for(self) -> None:
+        """What comes from there is of another pool than this network takes of: it would be asked for, and go back, for ever."""
+        site = Site(NetworkTerms("hosts", pool="lab"))
+        site.kea.arrive(1)
+        assert site.turn() == ()
+        assert site.addressing.lacking == {"lab"}
+
     def test_as_many_as_are_missing(self) -> None:
         site = Site()
         site.store.add(2)

@@ -75,6 +75,10 @@ class Growing:
     turns: int = 0
     news: list[bool] = field(default_factory=list)
 
+    @property
+    def lacking(self) -> frozenset[str | None]:
+        return frozenset({None} if self.missing else ())
+
     def turn(self, *, news: bool) -> tuple[int, ...]:
         self.turns += 1
         self.news.append(news)

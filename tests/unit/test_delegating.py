@@ -613,6 +613,27 @@ def test_nothing_left_is_a_shortage_of_the_pools_asked(database: Database) -> No
     assert server.shortages.take() == [Shortage(0, (pool,), 256 + 64 + 128)]  # by both
 
 
+@pytest.mark.parametrize(
+    ("own", "served"),
+    [(set(), True), ({"lab"}, True), ({None}, False), ({"default"}, False), ({"lab", None}, False)],
+)
+def test_what_our_own_networks_wait_for_is_not_given_away(
+    database: Database, own: set[str | None], served: bool
+) -> None:
+    """Of the pools in question, and of the space that networks are in."""
+    with database.admin() as admin:
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, identity=b"\1\2\0\0\0\0\2"))
+    blue = database.sql("select space from deleg.spaces where name = 'blue'")[0][0]
+    for space in (0, blue):
+        database.pool("10.0.0.0/24", space=space, name="default")
+    server = Server(database)
+    server.shortages.own = frozenset(own)
+    assert bool(server.hear(DISCOVER)) is served
+    assert refusals(server) == ([] if served else [("refused", "this domain lacks space itself")])
+    assert len(server.offer(26, client=2)) == 1  # of the other space
+
+
 def test_who_is_served_at_last_lacks_nothing(database: Database) -> None:
     database.pool("10.0.0.0/24", name="default")
     server = Server(database)
