@@ -28,8 +28,9 @@ MOST_FOLLOWS: Final = 4
 LEAST_INTERVAL: Final = 1.0
 """Seconds between acquisitions that brought nothing, where something else is wanted by now."""
 SHORTEST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 1.0
-"""Seconds after a success in which whoever wanted the space may take it, and say what is missing then."""
+LONGEST_PAUSE: Final = 8.0
+"""Seconds after a success in which whoever wanted the space may take it, and say what is missing then. They grow while just the same is
+wanted after each: then what comes does not help (its lease ends too soon, say), and must not be taken from others without end."""
 SILENCE_TOLD: Final = 300.0
 """Seconds until it is logged again that nothing is offered."""
 
