@@ -121,7 +121,18 @@ Desired desiredBy(const Element& request, Moment asked, const Desired& before) {
             isc_throw(isc::BadValue, "subnet-id " << id << " occurs twice");
         }
     }
+    if (const auto elsewhere = member(request, "elsewhere", Element::list)) {
+        desired.elsewhere.emplace();
+        for (const auto& id : elsewhere->listValue()) {
+            desired.elsewhere->insert(static_cast<uint32_t>(id->intValue()));
+        }
+    }
     return desired;
+}
+
+bool Desired::hasEnded(uint32_t id, const std::string& network) const {
+    return elsewhere && !elsewhere->count(id) &&
+           (network.empty() || std::find(networks.begin(), networks.end(), network) != networks.end());
 }
 
 Terms termsOf(const Wanted& wanted, const Lifetime& inherited, Moment now) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,13 @@ struct Terms {
 struct Desired {
     std::vector<std::string> networks;   ///< those that have subnets of ours, or none yet
     std::map<uint32_t, Wanted> subnets;  ///< by subnet-id
+    /// Blocks that the ledger has as reserved, or as a block of these networks, and that are not for us to serve, by
+    /// subnet-id; absent: nobody has said.
+    std::optional<std::set<uint32_t>> elsewhere;
+
+    /// Whether the ledger is known not to have a block any more that was served before. Of a network that we look after
+    /// no more nobody tells us.
+    bool hasEnded(uint32_t id, const std::string& network) const;
 };
 
 /// Read a `serve` request.

@@ -110,15 +110,21 @@ void keepSamples(uint32_t id) {
     StatsMgr::instance().setMaxSampleCount(StatsMgr::generateName("subnet", id, "assigned-addresses"), Samples);
 }
 
-void forgetSubnet(uint32_t id) {
+void forgetLeases(uint32_t id, bool ended) {
     LeaseMgr& database = LeaseMgrFactory::instance();
     // In memory it costs nothing; each by itself in an SQL database it does, and those reclaimed are used by nobody.
     const bool all = database.getType() == "memfile";
+    if (!all && !ended) {
+        return;  // other servers have the database too, and may give these very leases; they end by themselves
+    }
     for (const auto& lease : database.getLeases4(id)) {
         if (all || lease->state_ != Lease::STATE_EXPIRED_RECLAIMED) {
             database.deleteLease(lease);
         }
     }
+}
+
+void forgetStatistics(uint32_t id) {
     StatsMgr& statistics = StatsMgr::instance();
     const std::string scope = StatsMgr::generateName("subnet", id, "");
     if (const auto declined = statistics.getObservation(scope + "declined-addresses")) {

@@ -29,10 +29,13 @@ void makeStatistics(const isc::dhcp::Subnet4& subnet);
 /// Have Kea keep enough samples of a subnet's statistics to find its peaks, until they are looked at.
 void keepSamples(uint32_t id);
 
-/// Delete all leases of a subnet that was taken away, so that its addresses are unused when its block comes back, and
-/// its statistics.
+/// Delete all leases of a subnet that was taken away, so that its addresses are unused when its block comes back.
+/// @param ended whether nobody else serves it: else only what is in the memory of this server is deleted
 /// @throw isc::Exception where the lease database does not answer
-void forgetSubnet(uint32_t id);
+void forgetLeases(uint32_t id, bool ended);
+
+/// Delete the statistics of a subnet that was taken away.
+void forgetStatistics(uint32_t id);
 
 }  // namespace subnet_deleg
 

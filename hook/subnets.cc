@@ -122,7 +122,7 @@ void Subnets::remember(const std::string& request, Moment asked) {
     }
     for (const auto& [id, wanted] : desired_.subnets) {
         if (!desired.subnets.count(id)) {
-            gone_.insert(id);
+            gone_.emplace(id, wanted.network);
         }
     }
     desired_ = std::move(desired);
@@ -201,7 +201,8 @@ void Subnets::carryOut(Plan& plan, SrvConfig& config, bool live) {
     for (const Plan::Step& step : plan.withdrawn) {
         removeSubnet(config, *step.subnet);
         if (!step.replaced && known_) {
-            gone_.insert(step.subnet->getID());
+            const auto network = definitionOf(*step.subnet)->get("network");
+            gone_.emplace(step.subnet->getID(), network ? network->stringValue() : std::string());
         }
     }
     make(config, plan);
@@ -219,17 +220,19 @@ void Subnets::carryOut(Plan& plan, SrvConfig& config, bool live) {
 }
 
 void Subnets::forgetGone() {
-    for (auto id = gone_.begin(); id != gone_.end();) {
+    for (auto gone = gone_.begin(); gone != gone_.end();) {
+        const auto& [id, network] = *gone;
         try {
             // Not if it is wanted again, or an operator has given the id to a subnet meanwhile.
-            if (!desired_.subnets.count(*id) && !current()->getCfgSubnets4()->getBySubnetId(*id)) {
-                forgetSubnet(*id);
+            if (!desired_.subnets.count(id) && !current()->getCfgSubnets4()->getBySubnetId(id)) {
+                forgetLeases(id, desired_.hasEnded(id, network));
+                forgetStatistics(id);
             }
         } catch (const std::exception& error) {
-            LOG_WARN(logger, SUBNET_DELEG_LEASES_REMAIN).arg(*id).arg(error.what());
+            LOG_WARN(logger, SUBNET_DELEG_LEASES_REMAIN).arg(id).arg(error.what());
             return;  // the others would fail alike; the next list tries again
         }
-        id = gone_.erase(id);
+        gone = gone_.erase(gone);
     }
 }
 

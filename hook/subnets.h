@@ -60,7 +60,7 @@ class Subnets {
 
     Desired desired_;
     bool known_ = false;                        ///< the list was given, be it an empty one
-    std::set<uint32_t> gone_;                   ///< no longer served, but their leases are there yet
+    std::map<uint32_t, std::string> gone_;      ///< no longer served, not forgotten yet, and the network of each
     std::map<uint32_t, std::string> failures_;  ///< logged already
     std::set<std::string> unknown_;             ///< networks, logged already
     Alarm alarm_;

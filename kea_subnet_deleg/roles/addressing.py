@@ -15,7 +15,7 @@ from kea_subnet_deleg.ledger.networks import Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.network import LONGEST_STILLNESS, PACE, Network, NetworkStore, Surroundings
 from kea_subnet_deleg.roles.serving import Journal, Serving
-from kea_subnet_deleg.roles.subnets import ReservedTerms, Subnet, served_subnets
+from kea_subnet_deleg.roles.subnets import ReservedTerms, Subnet, served_elsewhere, served_subnets
 from kea_subnet_deleg.roles.usage import Asks, Usage, Watched, subnet_id
 
 __all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Router"]
@@ -77,7 +77,9 @@ class Addressing:
     def configured(self) -> Mapping[str, Any]:
         """Return the request `serve` from the ledger alone, for when Kea has just been configured. Raises LedgerUnavailable."""
         self._serving.forget()
-        return self._serving.request(self._subnets(self._served()))
+        served = self._served()
+        subnets = self._subnets(served)
+        return self._serving.request(subnets, served_elsewhere(served, subnets))
 
     def turn(self, *, news: bool = True) -> tuple[int, ...]:
         """Measure, decide, act; return the prefix lengths of which nothing is free, to be asked for upstream.
@@ -102,8 +104,7 @@ class Addressing:
             return ()
         self._still_until = -math.inf
         served = self._as_told(now)
-        subnets = self._subnets(served)
-        self._serving.serve(subnets)  # what other servers did meanwhile
+        subnets = self._serve(served)  # what other servers did meanwhile
         watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
         if watched or self._networks:
             self._usage.read(watched)
@@ -116,7 +117,7 @@ class Addressing:
             if name not in self._serving.unknown
         }
         if any(outcome.changed for outcome in outcomes.values()):
-            self._serving.serve(self._subnets(self._served()))
+            self._serve(self._served())
         pace = PACE if self._networks else PACE_RESERVED
         self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
         tolerances = [outcome.tolerance for outcome in outcomes.values()]
@@ -143,6 +144,12 @@ class Addressing:
         if self._known is None or now - self._known_at >= REREAD:
             return self._served()
         return self._known.later(now - self._known_at)
+
+    def _serve(self, served: Served) -> list[Subnet]:
+        """Have Kea serve what is ours of this; return what that is."""
+        subnets = self._subnets(served)
+        self._serving.serve(subnets, served_elsewhere(served, subnets))
+        return subnets
 
     def _subnets(self, served: Served) -> list[Subnet]:
         return served_subnets(self._terms, self._reserved, self._own, served)

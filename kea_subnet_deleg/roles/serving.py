@@ -59,15 +59,15 @@ class Serving:
         self.refused: Mapping[int, str] = {}
         self.unknown: frozenset[str] = frozenset()
 
-    def request(self, subnets: Sequence[Subnet]) -> dict[str, Any]:
-        """Return the request that makes Kea serve these and nothing else of ours."""
-        return {"op": "serve", "networks": self._networks, "subnets": list(subnets)}
+    def request(self, subnets: Sequence[Subnet], elsewhere: Sequence[int]) -> dict[str, Any]:
+        """Return the request that makes Kea serve these and nothing else of ours. `elsewhere`: as `served_elsewhere` has them."""
+        return {"op": "serve", "networks": self._networks, "subnets": list(subnets), "elsewhere": list(elsewhere)}
 
     def forget(self) -> None:
         """Tell Kea everything at the next opportunity: it lost what it had."""
         self._told = None
 
-    def serve(self, subnets: Sequence[Subnet]) -> None:
+    def serve(self, subnets: Sequence[Subnet], elsewhere: Sequence[int]) -> None:
         """Make Kea serve these and nothing else of ours, unless it does already.
 
         A lease that goes on as before is no change, a renewed one is: Kea must know how long hosts may have addresses ([0109]).
@@ -79,7 +79,7 @@ class Serving:
         if told == self._told and now - self._told_at < pause and not self._renewed(ends):
             return
         self._told = None  # until it is known that Kea did it
-        answer = self._kea.ask(self.request(subnets))
+        answer = self._kea.ask(self.request(subnets, elsewhere))
         self._told, self._ends, self._told_at = told, ends, now
         self._note_unknown(frozenset(answer["unknown-networks"]))
         self._note_refused({int(key): why for key, why in answer["failed"].items()}, told)

@@ -41,6 +41,13 @@ def served_subnets(
     return sorted(subnets, key=lambda subnet: int(subnet["id"]))
 
 
+def served_elsewhere(served: Served, subnets: Sequence[Subnet]) -> list[int]:
+    """Return the subnet-ids of the other blocks. They have not ended: other servers may lease addresses of them, in our database."""
+    ours = {int(subnet["id"]) for subnet in subnets}
+    blocks: list[LocalBlock | ReservedBlock] = [*served.local, *served.reserved]
+    return sorted({subnet_id(block.prefix) for block in blocks} - ours)
+
+
 def _is_ours(reserved: ReservedTerms, own: Container[int], block: ReservedBlock) -> bool:
     """Whether we lease addresses of a reserved subnet."""
     return reserved.serve == "all" or (reserved.serve == "own" and block.server in own)

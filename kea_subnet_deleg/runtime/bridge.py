@@ -66,13 +66,15 @@ class Kea(Protocol):
 
         Not from within `configured`, `start` or `stop`: the main thread waits for those. The requests, by their "op":
 
-        `serve`: "networks", names of shared networks, and "subnets", the whole list of what is to be served beside Kea's own
-        configuration: each a map of "id" (subnet-id), "subnet", "pool", "open" and, where they apply, "network" (shared network that it
-        belongs to), "relay" (list of giaddrs, for a subnet of its own), "routers" (for option 3), "lifetime" (of hosts' leases,
-        seconds; else that of the network), "remaining" (seconds that the block's own lease lasts: no host's lease gets beyond). What
-        was served before and is not in the list is withdrawn, its leases deleted. Kea keeps to the list through reloads, and by itself
-        lowers lifetimes and closes a subnet as its end comes near. The answer has lists of the ids "added", "opened", "closed",
-        "withdrawn"; "failed", ids (as text) and why; "unknown-networks". What failed is tried again with each list.
+        `serve`: "networks", names of shared networks, "subnets", the whole list of what is to be served beside Kea's own
+        configuration, and "elsewhere", the ids of all other blocks that are these networks' or reserved. A subnet is a map of "id"
+        (subnet-id), "subnet", "pool", "open" and, where they apply, "network" (shared network that it belongs to), "relay" (list of
+        giaddrs, for a subnet of its own), "routers" (for option 3), "lifetime" (of hosts' leases, seconds; else that of the network),
+        "remaining" (seconds that the block's own lease lasts: no host's lease gets beyond). What was served before and is not in the
+        list is withdrawn, and its leases are deleted; in a lease database that other servers may have too (not memfile) only if the
+        block has ended: it is not elsewhere, and its network, where it has one, is among "networks". Kea keeps to the list through
+        reloads, and by itself lowers lifetimes and closes a subnet as its end comes near. The answer has lists of the ids "added",
+        "opened", "closed", "withdrawn"; "failed", ids (as text) and why; "unknown-networks". What failed is tried again with each list.
 
         `usage`: "ids", "exact". The answer has "subnets", for each id (as text) "assigned" (declined ones among them, as Kea counts),
         "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed); and

@@ -58,8 +58,10 @@ class Asking:
         result: dict[str, Any] = answer["answer"]
         return result
 
-    def serve(self, *subnets: Mapping[str, Any], networks: tuple[str, ...] = ("hosts",)) -> dict[str, Any]:
-        return self.ask(op="serve", networks=list(networks), subnets=list(subnets))
+    def serve(
+        self, *subnets: Mapping[str, Any], networks: tuple[str, ...] = ("hosts",), elsewhere: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
+        return self.ask(op="serve", networks=list(networks), subnets=list(subnets), elsewhere=list(elsewhere))
 
     def usage(self, *ids: int, exact: bool = False) -> dict[str, Any]:
         return self.ask(op="usage", ids=list(ids), exact=exact)

@@ -330,9 +330,8 @@ def test_usage_moves_when_a_lease_ends_while_nobody_says_anything(driven: Driven
     assert asking.usage(number(FIRST))["subnets"][str(number(FIRST))]["assigned"] == 0
 
 
-def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp_path: Path) -> None:
-    """Kea counts what it leased itself; the database knows of all."""
-    driven = make(make_site, tmp_path)
+def share_leases(driven: Driven) -> dict[str, Any]:
+    """Have the server keep its leases in PostgreSQL, and serve one subnet; return its configuration."""
     lab = driven.site.lab
     lab.cluster.execute("postgres", "create database leases")
     lab.cluster.execute("leases", f"\\i {LEASE_SCHEMA}")
@@ -347,6 +346,42 @@ def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp
     driven.asking.configured(json.dumps({"networks": ["hosts"], "subnets": [subnet(FIRST)]}))
     driven.site.command("config-set", shared)
     assert driven.asking.ask(op="addresses")["lease-database"] == "postgresql"
+    return shared
+
+
+def test_leases_that_another_server_goes_on_giving_stay(make_site: MakeSite, tmp_path: Path) -> None:
+    """In a lease database of both: who serves a block no more deletes its leases only where the block has ended."""
+    driven = make(make_site, tmp_path)
+    shared = share_leases(driven)
+    asking, cluster = driven.asking, driven.site.lab.cluster
+    driven.host().lease()
+    cluster.execute("leases", OTHERS_LEASES)
+
+    def remaining() -> int:
+        assert f"{FIRST} hosts" not in driven.configured()
+        assert driven.statistics(f"subnet[{number(FIRST)}]") == {}
+        return int(cluster.execute("leases", "select count(*) from lease4"))
+
+    asking.serve(networks=())  # the network is not ours to look after any more
+    assert remaining() == 5
+    asking.serve(subnet(FIRST))
+    asking.serve(elsewhere=(number(FIRST),))  # a relay reserved it of another server, as it were
+    assert remaining() == 5
+    asking.serve(subnet(FIRST))
+    asking.configured("")  # the same by a reload: nothing is ours to serve
+    driven.site.command("config-set", shared)
+    asking.serve(networks=())
+    assert remaining() == 5
+    asking.serve(subnet(FIRST))
+    asking.serve()
+    assert remaining() == 0
+
+
+def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp_path: Path) -> None:
+    """Kea counts what it leased itself; the database knows of all."""
+    driven = make(make_site, tmp_path)
+    lab = driven.site.lab
+    share_leases(driven)
     driven.host().lease()
     lab.cluster.execute("leases", OTHERS_LEASES)
     one = str(number(FIRST))

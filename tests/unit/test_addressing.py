@@ -12,6 +12,7 @@ import pytest
 from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, ReservedBlock, Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.addressing import ReservedTerms
+from kea_subnet_deleg.roles.usage import subnet_id
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from tests.unit.networks import SERVER, Down, Held, Kea, Site
 
@@ -556,7 +557,21 @@ class TestKea:
             ("10.0.2.0/24", False),
             ("10.0.3.0/24", False),
         ]
+        assert request["elsewhere"] == []
         assert site.kea.asked == []
+
+    def test_kea_knows_which_blocks_have_not_ended(self, site: Site) -> None:
+        """They are another server's, whose leases may be in the same database."""
+        site.store.held[block(1)] = Held("hosts", 0.0)
+        site.store.reserved = [
+            ReservedBlock(block(3), 1, None, SERVER, ended=False),
+            ReservedBlock(block(4), 1, None, SERVER + 1, ended=False),
+            ReservedBlock(block(5), 1, None, SERVER + 1, ended=True),
+        ]
+        others = [subnet_id(block(4)), subnet_id(block(5))]
+        assert site.addressing.configured()["elsewhere"] == others
+        site.turn()
+        assert [request["elsewhere"] for request in site.kea.requests("serve")] == [others]
 
     def test_a_subnet_it_refuses_is_no_capacity_and_stops_growth(self, site: Site) -> None:
         site.kea.static = [IPv4Network("10.0.1.0/25")]
