@@ -51,6 +51,8 @@ ConstElementPtr handleRequest(const Element& request, Moment asked) {
         answer = subnets().serve(request, asked);
     } else if (op->stringValue() == "usage") {
         answer = usage(request);
+    } else if (op->stringValue() == "missed") {
+        answer = missed(request);
     } else if (op->stringValue() == "addresses") {
         answer = addresses();
     } else {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,11 +77,11 @@ std::vector<uint32_t> subnetIds(const Element& request) {
     return ids;
 }
 
-/// Whether the lease database is to be asked, because other servers may have given leases that Kea's statistics don't
-/// know of.
+/// Whether the lease database is to be asked, because Kea's statistics are not to be relied on: other servers may have
+/// given leases too, or an operator has reset them.
 bool asksDatabase(const Element& request) {
     const auto exact = request.get("exact");
-    return exact && exact->boolValue() && isc::dhcp::LeaseMgrFactory::instance().getType() != "memfile";
+    return exact && exact->boolValue();
 }
 
 /// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it,
@@ -108,6 +109,26 @@ ElementPtr takeUnserved(std::vector<uint32_t>& ids) {
 }
 
 }  // namespace
+
+ConstElementPtr missed(const Element& request) {
+    const std::vector<uint32_t> ids = subnetIds(request);
+    // In memory the two are of one moment. Nobody is to wait for another database, where others change it anyway.
+    std::optional<isc::util::MultiThreadingCriticalSection> alone;
+    if (isc::dhcp::LeaseMgrFactory::instance().getType() == "memfile") {
+        alone.emplace();
+    }
+    std::map<uint32_t, Leases> counted = countLeases(ids);
+    ElementPtr by_id = Element::createMap();
+    for (const uint32_t id : ids) {
+        ElementPtr one = Element::createMap();
+        one->set("assigned", Element::create(counted[id].assigned - valueOf(id, "assigned-addresses")));
+        one->set("declined", Element::create(counted[id].declined - valueOf(id, "declined-addresses")));
+        by_id->set(std::to_string(id), one);
+    }
+    ElementPtr answer = Element::createMap();
+    answer->set("subnets", by_id);
+    return answer;
+}
 
 ConstElementPtr usage(const Element& request) {
     movement().begin();

@@ -11,6 +11,10 @@ namespace subnet_deleg {
 /// @throw isc::Exception where the request is not what it should be, or the lease database does not answer
 isc::data::ConstElementPtr usage(const isc::data::Element& request);
 
+/// By how much the statistics of subnets are off the leases that there are (operation "missed"). Main thread only.
+/// @throw isc::Exception where the request is not what it should be, or the lease database does not answer
+isc::data::ConstElementPtr missed(const isc::data::Element& request);
+
 }  // namespace subnet_deleg
 
 #endif  // SUBNET_DELEG_USAGE_H

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import Final, NamedTuple, Protocol
 
@@ -146,6 +146,10 @@ class Network:
         level = filled(usable)
         demand = self._demand(level, local, now)
         decided = plan(self._terms, usable, demand)
+        if (decided.drain or decided.end) and not self._usage.confirmed(block.prefix for block in usable):
+            usable = self._blocks(local, now)
+            level = filled(usable)
+            decided = plan(self._terms, usable, replace(demand, idle=self._idle(level, now)))
         self._note_ending(usable, now)
         if refused and decided.grow:
             # What Kea would not take either must not be taken, and taken, and taken.
@@ -168,10 +172,15 @@ class Network:
             self._unserved_until = now + PATIENCE
         elif now >= self._unserved_until:
             self._unserved = 0
+        youngest = min((block.age for block in local if not block.draining), default=math.inf)
+        quiet = min(now - self._grown_at, youngest)
+        return Demand(self._unserved, self._usage.rate(name), quiet, self._idle(level, now))
+
+    def _idle(self, level: Filled, now: float) -> float:
+        """Return for how many seconds no address has been in use or asked for."""
         if level.in_use or self._unserved:
             self._busy = now
-        youngest = min((block.age for block in local if not block.draining), default=math.inf)
-        return Demand(self._unserved, self._usage.rate(name), min(now - self._grown_at, youngest), now - self._busy)
+        return now - self._busy
 
     def _act_on_old(self, decided: Plan, level: Filled) -> None:
         """Drain and end blocks that the network has."""

@@ -2,7 +2,8 @@
 """How much of what we serve is in use: from Kea's statistics to the ledger (seed FIG. 8, [0126-128]).
 
 Kea counts leases as they come and go, so a look costs the same whatever their number. Where servers share a lease database, each
-Kea counts only what it did itself; what it is off by is then found by asking the database, less often.
+Kea counts only what it did itself; what it is off by is then found by asking the database, less often. An operator may reset its
+statistics, too. So before anything is taken away because nobody uses it, the leases themselves are counted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from kea_subnet_deleg.ledger.networks import Measured
 
 REPORT_INTERVAL: Final = 5.0
-"""Seconds after which also figures that did not change are reported, and a shared lease database is asked."""
+"""Seconds after which also figures that did not change are reported, and leases are counted where statistics may miss some."""
 TRUST: Final = 30.0
 """Seconds from the start in which figures that the ledger had then are believed where they are higher than Kea's: a server of a high
 availability pair starts with no leases, and gets them from its partner."""
@@ -102,7 +103,8 @@ class Usage:
         if self._shared is None:
             self._shared = self._kea.ask({"op": "addresses"})["lease-database"] != "memfile"
         statistics = self._ask(watched, exact=False)
-        if self._shared and now >= self._exact_due:
+        off = any(count.off_by != (0, 0) for count in self._counts.values())
+        if (self._shared or off) and now >= self._exact_due:
             self._compare(watched, self._ask(watched, exact=True), statistics)
             self._exact_due = now + REPORT_INTERVAL
         known = {watched[key].prefix for key in statistics.keys() & watched.keys()}
@@ -126,6 +128,25 @@ class Usage:
             return None
         empty = 0.0 if count.empty_since is None else self._read_at - count.empty_since
         return Figures(count.in_use, count.unusable, empty)
+
+    def confirmed(self, prefixes: Iterable[IPv4Network]) -> bool:
+        """Have Kea count the leases of subnets: whether that is what `of` says. If not, it does now."""
+        counts = {str(subnet_id(prefix)): self._counts[prefix] for prefix in prefixes if prefix in self._counts}
+        if not counts:
+            return True
+        missed = self._kea.ask({"op": "missed", "ids": [int(key) for key in counts]})["subnets"]
+        right = True
+        for key, count in counts.items():
+            before, count.off_by = count.off_by, (missed[key]["assigned"], missed[key]["declined"])
+            declined = count.off_by[1] - before[1]
+            in_use = count.off_by[0] - before[0] - declined
+            if in_use or declined:
+                right = False
+                count.in_use, count.unusable = max(0, count.in_use + in_use), max(0, count.unusable + declined)
+                count.peak = max(count.peak, count.in_use)
+            if count.in_use or count.unusable:
+                count.empty_since = None
+        return right
 
     def within(self, addresses: int) -> bool:
         """Whether Kea can tell that no more addresses came and went since the last reading, and nothing else happened."""

@@ -79,7 +79,10 @@ class Kea(Protocol):
         `usage`: "ids", "exact". The answer has "subnets", for each id (as text) "assigned" (declined ones among them, as Kea counts),
         "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed); and
         "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of it
-        that is not ours. `exact`: the lease database is asked, where other servers have it too (not memfile).
+        that is not ours. `exact`: the leases are counted; else Kea's statistics are what is "assigned" and "declined".
+
+        `missed`: "ids". The answer has "subnets", for each id (as text) by how much the leases there are exceed Kea's statistics:
+        "assigned", "declined".
 
         `addresses`: the answer has "addresses", maps of "address", "interface", "index": where Kea listens; and "lease-database", its
         type.

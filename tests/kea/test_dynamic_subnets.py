@@ -291,6 +291,35 @@ def test_usage(driven: Driven) -> None:
     assert driven.asking.usage(number(FIRST))["subnets"][asked]["failures"] == 0
 
 
+def test_leases_are_counted_where_statistics_were_reset(driven: Driven) -> None:
+    asking, site = driven.asking, driven.site
+    asking.serve(subnet(FIRST), subnet(SECOND, None, relay=["192.0.2.1"]))
+    hosts = [driven.host() for _ in range(3)]
+    addresses = [host.lease() for host in hosts]
+    hosts[0].ask(
+        hosts[0].message(
+            Type.DECLINE,
+            (Code.REQUESTED_ADDRESS, addresses[0].packed),
+            (Code.SERVER_IDENTIFIER, site.servers[0].packed),
+        ),
+        BRIEFLY,
+    )
+    first, second = str(number(FIRST)), str(number(SECOND))
+
+    def missed() -> dict[str, Any]:
+        answer: dict[str, Any] = asking.ask(op="missed", ids=[number(FIRST), number(SECOND)])["subnets"]
+        return answer
+
+    none = {"assigned": 0, "declined": 0}
+    assert missed() == {first: none, second: none}
+    for command in ("statistic-reset-all", "statistic-remove-all"):
+        site.command(command)
+        assert asking.usage(number(FIRST))["subnets"][first]["assigned"] == 0
+        assert missed() == {first: {"assigned": 3, "declined": 1}, second: none}
+        exact = asking.usage(number(FIRST), exact=True)["subnets"][first]
+        assert (exact["assigned"], exact["declined"]) == (3, 1)
+
+
 def test_whether_usage_has_moved(driven: Driven) -> None:
     """At once for a host that found no subnet, within a second else; and not of itself."""
     asking = driven.asking

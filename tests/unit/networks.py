@@ -23,13 +23,14 @@ class Down(Exception):
 
 @dataclass
 class Subnet:
-    """A subnet in the fake Kea: what it was told, and its leases."""
+    """A subnet in the fake Kea: what it was told, and its leases. `uncounted`: those that its statistics have lost."""
 
     told: Mapping[str, Any]
     assigned: int = 0
     declined: int = 0
     peak: int = 0
     failures: int = 0
+    uncounted: int = 0
 
     @property
     def size(self) -> int:
@@ -38,7 +39,7 @@ class Subnet:
 
     @property
     def free(self) -> int:
-        return self.size - self.assigned if self.told["open"] else 0
+        return self.size - self.assigned - self.uncounted if self.told["open"] else 0
 
     def lease(self, hosts: int) -> int:
         """Return how many of the hosts got an address."""
@@ -81,6 +82,8 @@ class Kea:
                 return {"addresses": [], "lease-database": self.database}
             case "serve":
                 return self._serve(request)
+            case "missed":
+                return {"subnets": {str(key): {"assigned": self._missed(key), "declined": 0} for key in request["ids"]}}
             case _:
                 return self._usage(request["ids"], exact=request["exact"])
 
@@ -114,7 +117,7 @@ class Kea:
         answer = {}
         for key in ids:
             subnet = self.subnets[key]
-            assigned = subnet.assigned + (self.missed if exact and self.database != "memfile" else 0)
+            assigned = subnet.assigned + (self._missed(key) if exact else 0)
             answer[str(key)] = {
                 "assigned": assigned,
                 "declined": subnet.declined,
@@ -125,6 +128,15 @@ class Kea:
         unserved, self.unserved = self.unserved, Counter()
         self.told = self._figures()
         return {"subnets": answer, "unserved": dict(unserved)}
+
+    def _missed(self, key: int) -> int:
+        return self.missed + self.subnets[key].uncounted
+
+    def reset(self) -> None:
+        """Have an operator reset all statistics."""
+        for subnet in self.subnets.values():
+            subnet.uncounted += subnet.assigned
+            subnet.assigned = 0
 
     def of(self, network: str) -> list[Subnet]:
         return [subnet for _, subnet in sorted(self.subnets.items()) if subnet.told.get("network") == network]

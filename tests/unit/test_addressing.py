@@ -300,6 +300,42 @@ class TestShrinking:
         assert len(site.logged("NETWORK_DRAINS")) == drained
 
 
+class TestStatisticsThatWereReset:
+    """What nobody seems to use any more is counted before it is taken away."""
+
+    def test_a_network_keeps_its_blocks_until_its_hosts_leave(self, site: Site) -> None:
+        site.kea.arrive(1)
+        site.turn()
+        site.kea.arrive(100)
+        site.settle()
+        for arriving in (10, 5):
+            site.kea.reset()
+            site.run(200.0)
+            assert site.open() == ["10.0.1.0/24"]
+            site.kea.arrive(arriving)
+        site.run(200.0)
+        assert site.logged("NETWORK_DRAINS") == []
+        assert site.store.held[block(1)].in_use == 115
+        site.kea.subnets[subnet_id(block(1))].assigned = -110  # so Kea counts what was there before
+        site.run(200.0)
+        assert site.kea.subnets == {}
+
+    def test_a_block_that_drains_does_not_end_under_its_hosts(self, site: Site) -> None:
+        site.kea.arrive(1)
+        site.turn()
+        site.kea.arrive(100)
+        site.settle()
+        site.store.held[block(1)].closing = True  # it must not be reopened
+        site.run(5.0)
+        assert site.kea.served()["10.0.1.0/24"] is False
+        site.kea.reset()
+        site.run(60.0)
+        assert site.store.held[block(1)].state == "local"
+        site.kea.subnets[subnet_id(block(1))].uncounted = 0
+        site.run(60.0)
+        assert site.store.held.get(block(1)) is None or site.store.held[block(1)].state == "quarantined"
+
+
 class TestGoing:
     def test_an_origin_that_closes(self, site: Site) -> None:
         site.kea.arrive(1)
