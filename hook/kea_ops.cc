@@ -125,6 +125,11 @@ void flushReplies() {
     }
 }
 
+void dropReplies() {
+    std::lock_guard<std::mutex> lock(waiting_mutex);
+    waiting.clear();
+}
+
 void restWhenIdle() {
     // While Python asks regularly, an idle server has to hear it at once; a busy one hears it anyway (restWhenBusy).
     if (isc::util::MultiThreadingMgr::instance().getMode() || !hook().main_thread.watched() ||
@@ -209,8 +214,7 @@ int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, si
     }
     subnet_deleg::count(Counter::SendFailed, count - taken);
     if (first && taken > 0 && !hook().main_thread.post(flushReplies)) {
-        std::lock_guard<std::mutex> lock(waiting_mutex);
-        waiting.clear();  // the hook is unloaded; the clients will retransmit
+        dropReplies();  // the hook is unloaded; the clients will retransmit
     }
     return taken;
 }

@@ -23,6 +23,10 @@ void transmit(const OutboundReply& reply);
 /// Send all replies that wait. Main thread only. Those that fail are counted and logged.
 void flushReplies();
 
+/// Forget all replies that wait. Nothing is posted for one that comes while others wait, so none may wait for which
+/// nothing is posted. Any thread.
+void dropReplies();
+
 /// Let Kea's select() not look for our posts while Python waits for packets in vain and has not asked for anything
 /// lately: nothing is under way then that would be posted soon. With multi-threading on it looks all the time, because
 /// there a packet of ours is taken by another thread while the main thread is in select() already.

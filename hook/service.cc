@@ -183,6 +183,7 @@ void startService() {
     posted = ran = true;
     hook().queue.open(++generation, static_cast<size_t>(queue_size));
     hook().asks.open(generation);
+    dropReplies();  // before anything is posted: else nothing would be for them
     hook().main_thread.attach();
     hook().main_thread.post([] { subnets().settle(); });
     hook().main_thread.post(startPython);
@@ -202,6 +203,7 @@ void stopService() {
     posted = false;
     flushReplies();  // what the last batch answered
     hook().main_thread.detach();
+    dropReplies();  // of a thread that was left behind: what was posted for them is gone
     hook().setServiceStatus({});
     if (configured) {
         configured = false;
