@@ -143,7 +143,12 @@ void addSubnet(SrvConfig& config, const Subnet4Ptr& subnet, const Wanted& wanted
         networkOf(config, wanted.network)->add(subnet);
     }
     config.getCfgSubnets4()->add(subnet);
-    compat::prepareAllocators(*subnet, compat::First());
+    try {
+        compat::prepareAllocators(*subnet, compat::First());
+    } catch (...) {  // what is said to have failed must not be served nevertheless
+        removeSubnet(config, *subnet);
+        throw;
+    }
 }
 
 void removeSubnet(SrvConfig& config, const Subnet4& subnet) {
