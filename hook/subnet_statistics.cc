@@ -5,6 +5,7 @@
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <stats/stats_mgr.h>
 
+#include <algorithm>
 #include <exception>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@ namespace subnet_deleg {
 namespace {
 
 using isc::dhcp::Lease;
+using isc::dhcp::Lease4Collection;
 using isc::dhcp::LeaseMgr;
 using isc::dhcp::LeaseMgrFactory;
 using isc::dhcp::Subnet4;
@@ -110,18 +112,30 @@ void keepSamples(uint32_t id) {
     StatsMgr::instance().setMaxSampleCount(StatsMgr::generateName("subnet", id, "assigned-addresses"), Samples);
 }
 
-void forgetLeases(uint32_t id, bool ended) {
+Lease4Collection leasesToForget(uint32_t id, bool ended) {
     LeaseMgr& database = LeaseMgrFactory::instance();
-    // In memory it costs nothing; each by itself in an SQL database it does, and those reclaimed are used by nobody.
-    const bool all = database.getType() == "memfile";
-    if (!all && !ended) {
-        return;  // other servers have the database too, and may give these very leases; they end by themselves
+    if (database.getType() == "memfile") {
+        return database.getLeases4(id);
     }
-    for (const auto& lease : database.getLeases4(id)) {
-        if (all || lease->state_ != Lease::STATE_EXPIRED_RECLAIMED) {
-            database.deleteLease(lease);
-        }
+    Lease4Collection leases;
+    if (ended) {  // else other servers may give these very leases; they end by themselves
+        leases = database.getLeases4(id);
+        // To delete each by itself takes its time, and those reclaimed are used by nobody.
+        leases.erase(std::remove_if(leases.begin(), leases.end(),
+                                    [](const auto& lease) { return lease->state_ == Lease::STATE_EXPIRED_RECLAIMED; }),
+                     leases.end());
     }
+    return leases;
+}
+
+bool forgetLeases(Lease4Collection& leases, Moment until) {
+    LeaseMgr& database = LeaseMgrFactory::instance();
+    const bool in_memory = database.getType() == "memfile";  // there it costs nothing
+    while (!leases.empty() && (in_memory || now() < until)) {
+        database.deleteLease(leases.back());
+        leases.pop_back();
+    }
+    return leases.empty();
 }
 
 void forgetStatistics(uint32_t id) {

@@ -4,11 +4,14 @@
 #ifndef SUBNET_DELEG_SUBNET_STATISTICS_H
 #define SUBNET_DELEG_SUBNET_STATISTICS_H
 
+#include <dhcpsrv/lease.h>
 #include <dhcpsrv/subnet.h>
 
 #include <cstdint>
 #include <map>
 #include <vector>
+
+#include "clock.h"
 
 namespace subnet_deleg {
 
@@ -29,10 +32,16 @@ void makeStatistics(const isc::dhcp::Subnet4& subnet);
 /// Have Kea keep enough samples of a subnet's statistics to find its peaks, until they are looked at.
 void keepSamples(uint32_t id);
 
-/// Delete all leases of a subnet that was taken away, so that its addresses are unused when its block comes back.
-/// @param ended whether nobody else serves it: else only what is in the memory of this server is deleted
+/// Find the leases of a subnet that was taken away which are to be deleted, so that its addresses are unused when its
+/// block comes back.
+/// @param ended whether nobody else serves it: else only what is in the memory of this server is
 /// @throw isc::Exception where the lease database does not answer
-void forgetLeases(uint32_t id, bool ended);
+isc::dhcp::Lease4Collection leasesToForget(uint32_t id, bool ended);
+
+/// Delete leases, and take them out of the list, but none after some moment in an SQL database.
+/// @return whether there is none left
+/// @throw isc::Exception where the lease database does not answer
+bool forgetLeases(isc::dhcp::Lease4Collection& leases, Moment until);
 
 /// Delete the statistics of a subnet that was taken away.
 void forgetStatistics(uint32_t id);

@@ -47,6 +47,11 @@ struct Subnets::Plan {
 
 namespace {
 
+/// Seconds in which leases of withdrawn subnets are deleted, which in an SQL database is done one by one, and for which
+/// packets have their turn then.
+constexpr double ForgetTime = 0.05;
+constexpr double ForgetPause = 0.05;
+
 SrvConfigPtr current() {
     return CfgMgr::instance().getCurrentCfg();
 }
@@ -122,7 +127,7 @@ void Subnets::remember(const std::string& request, Moment asked) {
     }
     for (const auto& [id, wanted] : desired_.subnets) {
         if (!desired.subnets.count(id)) {
-            gone_.emplace(id, wanted.network);
+            gone_.insert_or_assign(id, Gone{wanted.network, {}});
         }
     }
     desired_ = std::move(desired);
@@ -202,7 +207,7 @@ void Subnets::carryOut(Plan& plan, SrvConfig& config, bool live) {
         removeSubnet(config, *step.subnet);
         if (!step.replaced && known_) {
             const auto network = definitionOf(*step.subnet)->get("network");
-            gone_.emplace(step.subnet->getID(), network ? network->stringValue() : std::string());
+            gone_.insert_or_assign(step.subnet->getID(), Gone{network ? network->stringValue() : std::string(), {}});
         }
     }
     make(config, plan);
@@ -219,29 +224,41 @@ void Subnets::carryOut(Plan& plan, SrvConfig& config, bool live) {
     }
 }
 
-void Subnets::forgetGone() {
+bool Subnets::forgetGone() {
+    const Moment until = now() + ForgetTime;
     for (auto gone = gone_.begin(); gone != gone_.end();) {
-        const auto& [id, network] = *gone;
+        auto& [id, left] = *gone;
         try {
             // Not if it is wanted again, or an operator has given the id to a subnet meanwhile.
             if (!desired_.subnets.count(id) && !current()->getCfgSubnets4()->getBySubnetId(id)) {
-                forgetLeases(id, desired_.hasEnded(id, network));
+                const bool ended = desired_.hasEnded(id, left.network);
+                if (!left.leases || !ended) {
+                    left.leases = leasesToForget(id, ended);
+                }
+                if (!forgetLeases(*left.leases, until)) {
+                    return false;
+                }
                 forgetStatistics(id);
             }
         } catch (const std::exception& error) {
             LOG_WARN(logger, SUBNET_DELEG_LEASES_REMAIN).arg(id).arg(error.what());
-            return;  // the others would fail alike; the next list tries again
+            left.leases.reset();
+            return true;  // the others would fail alike; the next list tries again
         }
         gone = gone_.erase(gone);
+        if (now() >= until) {
+            break;
+        }
     }
+    return gone_.empty();
 }
 
 void Subnets::carryOutLive(Plan& plan, SrvConfig& config) {
-    if (!plan.empty() || !gone_.empty()) {
+    if (!plan.empty()) {
         const isc::util::MultiThreadingCriticalSection alone;
         carryOut(plan, config, true);
-        forgetGone();
     }
+    const bool forgotten = forgetGone();  // no packet thread has one of these subnets in its hands any more
     LeaseEnds::Ends ends;
     for (const auto& [id, wanted] : desired_.subnets) {
         if (wanted.end != Never) {
@@ -249,7 +266,7 @@ void Subnets::carryOutLive(Plan& plan, SrvConfig& config) {
         }
     }
     leaseEnds().set(std::move(ends));
-    alarm_.set(plan.next);
+    alarm_.set(forgotten ? plan.next : std::min(plan.next, now() + ForgetPause));
     watchNetworks(config);
 }
 

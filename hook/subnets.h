@@ -7,9 +7,11 @@
 #define SUBNET_DELEG_SUBNETS_H
 
 #include <cc/data.h>
+#include <dhcpsrv/lease.h>
 #include <dhcpsrv/srv_config.h>
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -48,19 +50,26 @@ class Subnets {
   private:
     struct Plan;
 
+    struct Gone {
+        std::string network;
+        /// Those that are to be deleted yet; absent: not looked for.
+        std::optional<isc::dhcp::Lease4Collection> leases;
+    };
+
     void look();
     Plan plan(isc::dhcp::SrvConfig& config);
     void make(isc::dhcp::SrvConfig& config, Plan& plan);
     void carryOut(Plan& plan, isc::dhcp::SrvConfig& config, bool live);
     void carryOutLive(Plan& plan, isc::dhcp::SrvConfig& config);
-    void forgetGone();
+    /// @return whether there is nothing left to be done soon
+    bool forgetGone();
     void failed(uint32_t id, const std::string& why, Plan& plan);
     std::vector<std::string> unknownNetworks(isc::dhcp::SrvConfig& config);
     void watchNetworks(isc::dhcp::SrvConfig& config);
 
     Desired desired_;
     bool known_ = false;                        ///< the list was given, be it an empty one
-    std::map<uint32_t, std::string> gone_;      ///< no longer served, not forgotten yet, and the network of each
+    std::map<uint32_t, Gone> gone_;             ///< no longer served, not forgotten yet
     std::map<uint32_t, std::string> failures_;  ///< logged already
     std::set<std::string> unknown_;             ///< networks, logged already
     Alarm alarm_;

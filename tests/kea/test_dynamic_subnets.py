@@ -406,6 +406,32 @@ def test_leases_that_another_server_goes_on_giving_stay(make_site: MakeSite, tmp
     assert remaining() == 0
 
 
+def test_many_leases_in_a_database_are_deleted_bit_by_bit(make_site: MakeSite, tmp_path: Path) -> None:
+    """Hosts of other subnets are served meanwhile."""
+    driven = make(make_site, tmp_path)
+    share_leases(driven)
+    asking, cluster = driven.asking, driven.site.lab.cluster
+    large = "10.0.16.0/20"
+    asking.serve(subnet(large), subnet(SECOND))
+    cluster.execute(
+        "leases",
+        f"""
+        insert into lease4 (address, valid_lifetime, expire, subnet_id, state, hostname)
+        select {number(large)} + n, 600, date_trunc('second', now()) + interval '600 s', {number(large)}, 0, ''
+        from generate_series(2, 1501) n
+        """,  # noqa: S608  # ours
+    )
+
+    def remaining() -> int:
+        return int(cluster.execute("leases", f"select count(*) from lease4 where subnet_id = {number(large)}"))  # noqa: S608  # ours
+
+    assert asking.serve(subnet(SECOND))["withdrawn"] == [number(large)]
+    assert remaining() > 0
+    assert driven.host().lease() in IPv4Network(SECOND)
+    wait_until(lambda: remaining() == 0, 60.0)
+    wait_until(lambda: driven.statistics(f"subnet[{number(large)}]") == {})
+
+
 def test_usage_of_a_lease_database_that_others_have_too(make_site: MakeSite, tmp_path: Path) -> None:
     """Kea counts what it leased itself; the database knows of all."""
     driven = make(make_site, tmp_path)
