@@ -194,6 +194,9 @@ class Agent:
         self._rest_until = self._clock() + PAUSE_AFTER_FAILURE
 
     def _turn(self) -> None:
+        # Read in each turn, also where nothing grows and while it rests: what is left unread, or a lost connection, ends each wait.
+        if self._ledger.notified():
+            self._look_again = True
         if self._clock() < self._rest_until:
             return
         asking = self._roles.asking

@@ -250,6 +250,50 @@ def test_news_in_the_ledger_wakes_it(scene: Scene, database: Database) -> None:
         until(lambda: scene.growing.turns > before, 3.0)
 
 
+def count_waits(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows with each turn."""
+    waits: list[None] = []
+    wait = agent._wait
+
+    def counted() -> None:
+        waits.append(None)
+        wait()
+
+    monkeypatch.setattr(agent, "_wait", counted)
+    return waits
+
+
+def test_where_nothing_grows_news_and_a_lost_ledger_do_not_keep_it_awake(
+    scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.agent._roles = Roles(None, None, scene.answering)
+    waits = count_waits(scene.agent, monkeypatch)
+    with scene.running():
+        until(lambda: scene.agent._listening)
+        database.sql("select pg_notify('kea_subnet_deleg', 'networks')")
+        time.sleep(0.3)
+        assert len(waits) < 10
+        database.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        until(lambda: len(scene.kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) >= 2)  # though nobody wakes it
+        assert len(waits) < 20
+
+
+def test_news_do_not_keep_it_awake_while_it_rests(
+    scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = count_waits(scene.agent, monkeypatch)
+    scene.growing.failures = [LedgerError("not yet")]
+    with scene.running():
+        until(lambda: scene.kea.logged("SUBNET_DELEG_AGENT_FAILED"))
+        database.sql("select pg_notify('kea_subnet_deleg', 'networks')")
+        time.sleep(0.3)
+        assert (scene.growing.turns, len(waits) < 10) == (1, True)
+        until(lambda: scene.growing.turns == 2)
+    assert scene.growing.news == [True, True]
+
+
 def test_the_addressing_role_is_told_whether_there_is_news(scene: Scene, database: Database) -> None:
     scene.growing.failures = [LedgerError("what it was told is lost with this turn")]
     with scene.running():
