@@ -32,12 +32,21 @@ STEP: Final = 0.002
 
 
 class Shift:
-    """The workers of one server: how many are at work on a batch, and whose turn it is to gather the next one."""
+    """The workers of one server: how many are at work on a batch, whose turn it is to gather the next one, and who has the ledger.
+
+    Attributes
+    ----------
+    left : list
+        Packets that one without the ledger took before another had it, and leaves to that. For who has `gathering`.
+    """
 
     def __init__(self) -> None:
         self.gathering = threading.Lock()
         self._changed = threading.Condition()
         self.busy = 0
+        self.left: list[Inbound] = []
+        self._lost = threading.Condition()
+        self._connected: set[object] = set()
 
     def __enter__(self) -> None:
         with self._changed:
@@ -54,6 +63,27 @@ class Shift:
             if self.busy:
                 self._changed.wait(seconds)
             return self.busy > 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody has the ledger."""
+        return bool(self._connected)
+
+    def note(self, who: object, *, connected: bool) -> None:
+        """Say whether somebody has the ledger."""
+        if connected == (who in self._connected):  # nearly always; nobody else changes it
+            return
+        with self._lost:
+            if connected:
+                self._connected.add(who)
+            else:
+                self._connected.discard(who)
+                self._lost.notify_all()
+
+    def rest(self, seconds: float) -> bool:
+        """Wait as long as anybody has the ledger, for so long at most; return whether anybody has it still."""
+        with self._lost:
+            return not self._lost.wait_for(lambda: not self._connected, seconds)
 
 
 class Worker:
@@ -112,10 +142,27 @@ class Worker:
                     self._journal.error("SUBNET_DELEG_EXCEPTION", traceback.format_exc())
         finally:
             self._ledger.close()
+            self._shift.note(self, connected=False)
 
     def _receive(self) -> list[Inbound] | None:
+        """Take packets; none where it is only time to connect, and None at the end.
+
+        Without the ledger they could but be dropped: they are left alone as long as another worker has it.
+        """
+        connected = self._ledger.connected
+        self._shift.note(self, connected=connected)
+        if not connected and self._shift.rest(self._keeper.wait(IDLE_WAIT)):
+            return []
         with self._shift.gathering:
-            packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
+            packets: list[Inbound] | None = self._shift.left
+            self._shift.left = []
+            if not packets:
+                packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
+            if (
+                packets and not connected and self._shift.connected
+            ):  # another has got it meanwhile, and waits for its turn here
+                self._shift.left = packets
+                return []
             patience = LONGEST_WAIT
             busy = self._shift.busy > 0
             while packets and busy and len(packets) < min(ENOUGH, self._batch_size) and patience > 0:

@@ -37,7 +37,7 @@ from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
-from kea_subnet_deleg.runtime.worker import Worker
+from kea_subnet_deleg.runtime.worker import Shift, Worker
 from tests.client.codec import Allocation, Block, Request, Type, decode, information
 from tests.conftest import TIMEOUT, Database
 from tests.ledger.scene import Client, do, lease
@@ -208,7 +208,7 @@ def test_an_error_is_one_line(database: Database) -> None:
 class Setting:
     """A worker on its thread."""
 
-    def __init__(self, kea: FakeKea, ledger: Ledger) -> None:
+    def __init__(self, kea: FakeKea, ledger: Ledger, shift: Shift | None = None) -> None:
         self.kea = kea
         journal = KeaJournal(kea)
         self.own: dict[int, int] = {}
@@ -217,7 +217,7 @@ class Setting:
         self.role = Delegating(terms(600), surroundings(ledger, views, kea, self.own))
         keeper = Keeper("worker", ledger, 0.25, journal, time.monotonic)
         self.announced: list[int] = []
-        self.worker = Worker(kea, journal, ledger, keeper, self.role, self.announce, views.read, self.own, 16)
+        self.worker = Worker(kea, journal, ledger, keeper, self.role, self.announce, views.read, self.own, 16, shift)
         self.thread = threading.Thread(target=self.worker.run)
 
     def announce(self, ledger: Ledger, address: int) -> None:
@@ -318,6 +318,72 @@ def test_the_ledger_is_lost_and_comes_back(kea: FakeKea, setting: Setting, datab
     until(lambda: len(kea.sent) == 2)
     assert kea.sent[0] == kea.sent[1]
     assert kea.counters["exceptions"] == 0
+
+
+@pytest.fixture
+def one_connection(database: Database) -> Iterator[None]:
+    """The ledger takes one connection of the hook, and no other."""
+    database.sql("alter role kea_deleg_hook connection limit 1")
+    yield
+    database.sql("alter role kea_deleg_hook login connection limit -1")
+
+
+@pytest.fixture
+def pair(kea: FakeKea, database: Database) -> Iterator[list[Setting]]:
+    """Two workers of one server, to be started."""
+    database.pool("10.0.0.0/16")
+    shift = Shift()
+    pair = [Setting(kea, Ledger(database.dsn("kea_deleg_hook"), TIMEOUT), shift) for _ in range(2)]
+    yield pair
+    for setting in pair:
+        if setting.thread.ident is not None:
+            setting.stop()
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_one_without_the_ledger_leaves_packets_to_one_that_has_it(
+    kea: FakeKea, database: Database, pair: list[Setting]
+) -> None:
+    first, second = pair
+    first.thread.start()
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    second.thread.start()
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_DOWN"))
+    for count in range(1, 21):
+        kea.packets.put([DISCOVER])
+        until(lambda count=count: len(kea.sent) == count or kea.counters["ledger-down"])  # type: ignore[misc]
+    assert kea.counters["ledger-down"] == 0
+    # When none has it any more, they go on dropping and counting; and then who gets it first serves.
+    database.sql("alter role kea_deleg_hook nologin")
+    database.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kea_deleg_hook'")
+    for count in range(1, 6):
+        kea.packets.put([DISCOVER])
+        until(lambda count=count: kea.counters["ledger-down"] == count)  # type: ignore[misc]
+    database.sql("alter role kea_deleg_hook login")
+    until(lambda: len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 2)
+    until(lambda: first.worker._shift.connected)
+    kea.packets.put([DISCOVER])
+    until(lambda: len(kea.sent) == 21)
+    assert kea.counters["ledger-down"] == 5
+
+
+def test_what_one_without_the_ledger_took_another_answers(
+    kea: FakeKea, pair: list[Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began to wait for packets while nobody had the ledger; when one comes, another has it."""
+    first, second = pair
+    shift = first.worker._shift
+    monkeypatch.setattr(second.worker._keeper, "wait", lambda _: 10.0)
+    with ThreadPoolExecutor(1) as pool:
+        gathering = pool.submit(second.worker._receive)
+        until(shift.gathering.locked)
+        first.ledger.connect()
+        shift.note(first.worker, connected=True)
+        kea.packets.put([DISCOVER])
+        assert gathering.result(10) == []
+    first.thread.start()
+    until(lambda: kea.sent)
+    assert kea.counters["ledger-down"] == 0
 
 
 def test_the_ledger_is_not_there_at_the_start(kea: FakeKea, tmp_path: Path) -> None:
