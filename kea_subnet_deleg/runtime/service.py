@@ -156,9 +156,9 @@ class _Service:
         deadline = time.monotonic() + timeout
         self._timers.stop()
         self._agent.stop()
-        # First the time to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
+        # Half of it, for all of them, to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
         for thread in self._threads:
-            thread.join(max(0.0, min(timeout / 2, deadline - time.monotonic())))
+            thread.join(max(0.0, deadline - timeout / 2 - time.monotonic()))
         if any(thread.is_alive() for thread in self._threads):
             for ledger in self._worker_ledgers:
                 ledger.abandon()

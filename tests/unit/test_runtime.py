@@ -601,6 +601,23 @@ def test_stopping_while_postgresql_holds_a_statement(kea: FakeKea, running: Data
     assert running.blocks() == {"10.0.0.0/16": "free"}
 
 
+def test_stopping_while_postgresql_holds_two_threads(kea: FakeKea, running: Database) -> None:
+    """One after the other they must not use up the time in which their connections are cut."""
+    until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+    connection = running.connect()
+    with connection.transaction():
+        connection.execute("select deleg._own_free_blocks(0)")
+        for client, waiting in ((1, 1), (2, 2)):
+            kea.packets.put([inbound(message(Type.DISCOVER, Allocation((Request(24),)), client=client))])
+            until(
+                lambda waiting=waiting: (  # type: ignore[misc]
+                    len(running.sql("select pid from pg_stat_activity where wait_event_type = 'Lock'")) == waiting
+                )
+            )
+        kea.packets.put(None)
+        assert service.stop(2.0)
+
+
 def test_stop_without_start() -> None:
     assert service.stop(0.1)
 
