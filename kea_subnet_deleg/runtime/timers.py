@@ -57,9 +57,12 @@ class Timers:
                 ready = self._keeper.ready()
                 now = self._clock()
                 for task in self._tasks:
+                    # Asked before each: where one has lost the ledger, the others would but lose it again, and lengthen the pause.
+                    ready = ready and self._ledger.connected
                     if task.due <= now and (ready or not task.needs_ledger) and not self._stop.is_set():
                         self._run(task)
                         task.due = now + max(task.interval, (self._clock() - now) / task.share)
+                ready = ready and self._ledger.connected
                 waiting = [task.due for task in self._tasks if ready or not task.needs_ledger]
                 pause = max(0.0, min(waiting, default=now + 1.0) - self._clock())
                 self._stop.wait(self._keeper.wait(pause))

@@ -491,6 +491,37 @@ def test_a_task_that_loses_the_ledger(kea: FakeKea, database: Database) -> None:
     assert kea.counters["exceptions"] == 0
 
 
+def test_a_lost_ledger_is_lost_once(kea: FakeKea, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other tasks that are due wait for it, and the pause until the first attempt is the shortest."""
+    runs: list[str] = []
+    losses: list[str] = []
+
+    def look(ledger: Ledger) -> None:
+        runs.append("look")
+        ledger.free_by_length()
+
+    journal, ledger = KeaJournal(kea), Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
+    keeper = Keeper("timers", ledger, 10.0, journal, time.monotonic)
+    lost = keeper.lost
+
+    def note(why: str) -> None:
+        losses.append(why)
+        lost(why)
+
+    monkeypatch.setattr(keeper, "lost", note)
+    timers = Timers([Task(str(n), 0.05, look) for n in range(5)], ledger, keeper, journal, time.monotonic)
+    thread = threading.Thread(target=timers.run)
+    thread.start()
+    until(lambda: runs)
+    database.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kea_deleg_hook'")
+    until(lambda: losses)
+    before = len(runs)
+    until(lambda: len(runs) > before)
+    timers.stop()
+    thread.join(10)
+    assert len(losses) == 1
+
+
 # ------------------------------------------------------------------------------------------------ views, operations
 
 
