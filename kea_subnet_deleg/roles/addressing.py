@@ -135,9 +135,10 @@ class Addressing:
     def _served(self) -> Served:
         """Read the ledger."""
         self._known = None
-        self._known = self._store.served(list(self._terms))
+        # As old as it may be: a host's lease must not outlive its block because the answer was long on its way.
         self._known_at = self._clock()
-        return self._known
+        self._known = self._store.served(list(self._terms))
+        return self._known.later(self._clock() - self._known_at)
 
     def _as_told(self, now: float) -> Served:
         """Return what the ledger has; read it only if that is not known."""

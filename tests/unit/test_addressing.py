@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -47,6 +48,28 @@ class TestGrowing:
         assert site.kea.arrive(1) == 1
         (line,) = site.logged("NETWORK_GREW")
         assert line.startswith("hosts: 10.0.1.0/24: hosts found no address; 0 of 0 addresses")
+
+    def test_what_is_left_of_a_lease_counts_from_when_the_ledger_was_asked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site = Site(NetworkTerms("hosts", valid_lifetime=600))
+        ends = site.now + 900
+        site.store.add(1, ends=ends)
+        site.kea.arrive(1)
+        site.turn()
+        site.addressing._known = None
+        served = site.store.served
+
+        def slowly(networks: Sequence[str]) -> Served:
+            answer = served(networks)
+            site.now += 4  # until it arrives
+            return answer
+
+        monkeypatch.setattr(site.store, "served", slowly)
+        for _ in range(2):  # when it was asked, and when it need not be
+            site.now += 1
+            (told,) = site.addressing._as_told(site.now).local
+            assert told.remaining == ends - site.now
 
     def test_what_kea_is_told(self, site: Site) -> None:
         site.kea.arrive(1)
