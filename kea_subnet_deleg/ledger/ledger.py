@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,10 @@ _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.Serializati
 # Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary: not the query's fault.
 _UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _ATTEMPTS: Final = 3
+
+GRACE: Final = 5.0
+"""Seconds beyond the statement timeout after which nothing is expected of PostgreSQL any more. It gives statements up itself, and says
+so, unless its process hangs; and then its kernel still acknowledges what TCP sends, so that no keepalive fails."""
 
 CHANNEL: Final = "kea_subnet_deleg"
 """Where the ledger tells of changes (PostgreSQL's NOTIFY). What has changed is the payload."""
@@ -109,7 +114,7 @@ def describe(error: BaseException) -> str:
 
 
 class Ledger:
-    """One connection to the ledger, for one thread; `abandon` alone may come from another.
+    """One connection to the ledger, for one thread; `abandon` and `abandon_overdue` alone may come from another.
 
     Parameters
     ----------
@@ -125,6 +130,8 @@ class Ledger:
         self._connection: psycopg.Connection[Any] | None = None
         # The connection's socket, under a descriptor of our own: psycopg's may be closed, and be another file's, at any moment.
         self._line: socket.socket | None = None
+        self._asked: float | None = None  # when what is waited for now was asked
+        self._overdue = False
         self._listening = False
         self._notified: set[str] = set()
 
@@ -144,6 +151,8 @@ class Ledger:
             connection = psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
         except psycopg.Error as error:
             raise LedgerUnavailable(describe(error)) from None
+        self._line = socket.socket(fileno=os.dup(connection.fileno()))
+        self._asked = time.monotonic()
         try:
             # As text of a SET, because statement_timeout takes no parameter; an integer can't smuggle anything in.
             connection.execute(
@@ -151,21 +160,27 @@ class Ledger:
             )
             version = connection.execute(QUERIES["schema_version"]).fetchone()
         except psycopg.Error as error:
-            connection.close()
-            raise LedgerUnavailable(f"no ledger there: {describe(error)}") from None
+            why = self._why(error)
+            self._drop(connection)
+            raise LedgerUnavailable(f"no ledger there: {why}") from None
+        finally:
+            self._asked = None
         if version is None or version[0] != SCHEMA_VERSION:
-            connection.close()
+            self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
         connection.add_notify_handler(lambda notify: self._notified.add(notify.payload))
         self._connection = connection
-        self._line = socket.socket(fileno=os.dup(connection.fileno()))
         if self._listening:
             self._listen()
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
         connection, self._connection = self._connection, None
+        self._drop(connection)
+
+    def _drop(self, connection: psycopg.Connection[Any] | None) -> None:
         line, self._line = self._line, None
+        self._overdue = False
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
@@ -181,6 +196,19 @@ class Ledger:
         if line is not None:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
+
+    def abandon_overdue(self) -> None:
+        """Do so if PostgreSQL has been owing an answer for longer than it may take. To be called every few seconds."""
+        asked = self._asked
+        if asked is not None and time.monotonic() - asked > self._statement_timeout + GRACE:
+            self._overdue = True
+            self.abandon()
+
+    def _why(self, error: BaseException) -> str:
+        """Return why a call ended that found PostgreSQL unavailable."""
+        if self._overdue:
+            return f"no answer within the statement timeout ({self._statement_timeout:g} s) and {GRACE:g} s more"
+        return describe(error)
 
     def listen(self) -> None:
         """From now on, and after each `connect`, note what the ledger tells of changes: see `notified`.
@@ -370,11 +398,15 @@ class Ledger:
     def _call(self, query: str, **parameters: object) -> list[Any]:
         """Run one query. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
         connection = self._connected()
+        self._asked = time.monotonic()
         try:
             cursor = connection.execute(QUERIES[query], parameters)
             return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             if connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
+                why = self._why(error)
                 self.close()
-                raise LedgerUnavailable(describe(error)) from None
+                raise LedgerUnavailable(why) from None
             raise
+        finally:
+            self._asked = None

@@ -34,6 +34,7 @@ from kea_subnet_deleg.runtime.policies import make_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
+from kea_subnet_deleg.runtime.watchdog import Watchdog
 from kea_subnet_deleg.runtime.worker import Shift, Worker
 
 SWEEP_LIMIT: Final = 25
@@ -59,7 +60,7 @@ ANNOUNCE_INTERVAL: Final = 20.0
 
 
 class _Service:
-    """One generation: the workers and the timers, each a thread with its connection."""
+    """One generation: the workers, the timers and the agent, each a thread with its connection, and one that watches these."""
 
     def __init__(self, kea: Kea, settings: Settings) -> None:
         self._kea = kea
@@ -140,11 +141,14 @@ class _Service:
             )
             for ledger, role in zip(self._worker_ledgers, roles, strict=True)
         ]
+        self._ledgers = [*self._worker_ledgers, self._timer_ledger, self._agent_ledger]
+        self._watchdog = Watchdog(self._ledgers)
         # Daemons: if PostgreSQL holds one beyond the time that stop() has, it must not keep Kea from ending.
         self._threads = [
             *(threading.Thread(target=worker.run, name="deleg-worker", daemon=True) for worker in workers),
             threading.Thread(target=self._timers.run, name="deleg-timers", daemon=True),
             threading.Thread(target=self._agent.run, name="deleg-agent", daemon=True),
+            threading.Thread(target=self._watchdog.run, name="deleg-watchdog", daemon=True),
         ]
 
     def start(self) -> None:
@@ -156,14 +160,13 @@ class _Service:
         deadline = time.monotonic() + timeout
         self._timers.stop()
         self._agent.stop()
+        self._watchdog.stop()
         # Half of it, for all of them, to end by themselves; then the connection of a thread that waits for PostgreSQL is cut.
         for thread in self._threads:
             thread.join(max(0.0, deadline - timeout / 2 - time.monotonic()))
         if any(thread.is_alive() for thread in self._threads):
-            for ledger in self._worker_ledgers:
+            for ledger in self._ledgers:
                 ledger.abandon()
-            self._timer_ledger.abandon()
-            self._agent_ledger.abandon()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         ended = not any(thread.is_alive() for thread in self._threads)

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -24,12 +27,14 @@ from kea_subnet_deleg.ledger import (
     Outcome,
     Release,
 )
+from kea_subnet_deleg.ledger import ledger as ledger_module
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS
 from kea_subnet_deleg.ledger.upstreams import Upstreams
 from kea_subnet_deleg.policy import BestFit, Holding, View
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime import service
+from kea_subnet_deleg.runtime import watchdog as watchdog_module
 from kea_subnet_deleg.runtime import worker as worker_module
 from kea_subnet_deleg.runtime.bridge import Severity
 from kea_subnet_deleg.runtime.connection import FIRST_DELAY, Keeper
@@ -37,6 +42,7 @@ from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
+from kea_subnet_deleg.runtime.watchdog import Watchdog
 from kea_subnet_deleg.runtime.worker import Shift, Worker
 from tests.client.codec import Allocation, Block, Request, Type, decode, information
 from tests.conftest import TIMEOUT, Database
@@ -181,6 +187,61 @@ def test_a_statement_is_abandoned_by_another_thread(database: Database) -> None:
         with pytest.raises(LedgerUnavailable):
             ledger.apply([Client.number(1).offer(1, 24)])
         timer.join()
+
+
+@contextmanager
+def hung(database: Database) -> Iterator[None]:
+    """Stop the processes behind the hook's connections, none of which is in a transaction; those of new ones work."""
+    until(
+        lambda: (
+            not database.sql("select pid from pg_stat_activity where usename = 'kea_deleg_hook' and state <> 'idle'")
+        )
+    )
+    pids = [pid for (pid,) in database.sql("select pid from pg_stat_activity where usename = 'kea_deleg_hook'")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def none_left(database: Database) -> bool:
+    """Whether the processes behind the hook's connections have ended, also those that went on with what nobody waits for."""
+    return not database.sql("select pid from pg_stat_activity where usename = 'kea_deleg_hook'")
+
+
+def test_a_server_that_hangs_is_abandoned(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can't give the statement up itself. The watchdog cuts the connection once that is overdue, and leaves others alone."""
+    monkeypatch.setattr(ledger_module, "GRACE", 0.3)
+    monkeypatch.setattr(watchdog_module, "INTERVAL", 0.05)
+    hangs, idle = Ledger(database.dsn("kea_deleg_hook"), 0.2), database.ledger()
+    watchdog = Watchdog([hangs, idle])
+    thread = threading.Thread(target=watchdog.run)
+    thread.start()
+    try:
+        hangs.connect()
+        with hung(database):
+            started = time.monotonic()
+            with pytest.raises(
+                LedgerUnavailable, match=r"no answer within the statement timeout \(0.2 s\) and 0.3 s more"
+            ):
+                hangs.totals()
+            assert 0.5 < time.monotonic() - started < 5.0
+            assert not hangs.connected
+            hangs.connect()
+            assert hangs.totals() == []
+        assert idle.totals() == []
+        time.sleep(0.7)  # idle for longer than an answer may take
+        assert hangs.totals() == []
+    finally:
+        watchdog.stop()
+        thread.join(10)
+        hangs.close()
+        idle.close()
+    assert not thread.is_alive()
+    until(lambda: none_left(database))
 
 
 def test_a_standby_is_no_ledger(database: Database) -> None:
@@ -630,6 +691,7 @@ def test_stopping_while_postgresql_holds_a_statement(kea: FakeKea, running: Data
         assert time.monotonic() - started < 2.5
     assert kea.sent == []
     assert running.blocks() == {"10.0.0.0/16": "free"}
+    until(lambda: none_left(running))
 
 
 def test_stopping_while_postgresql_holds_two_threads(kea: FakeKea, running: Database) -> None:
@@ -647,6 +709,32 @@ def test_stopping_while_postgresql_holds_two_threads(kea: FakeKea, running: Data
             )
         kea.packets.put(None)
         assert service.stop(2.0)
+    until(lambda: none_left(running))
+
+
+def test_postgresql_hangs_and_others_answer(kea: FakeKea, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads find their connections cut, and make new ones."""
+    monkeypatch.setattr(ledger_module, "GRACE", 0.3)
+    monkeypatch.setattr(watchdog_module, "INTERVAL", 0.1)
+    database.pool("10.0.0.0/16")
+    parameters = {"dsn": database.dsn("kea_deleg_hook"), "statement-timeout": 1.0}
+    assert service.configure(json.dumps(parameters)) is None
+    service.start(kea)
+    try:
+        until(lambda: len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 4)
+        with hung(database):
+            deadline = time.monotonic() + 20
+            while (
+                not kea.sent and time.monotonic() < deadline
+            ):  # each worker's first is lost with its connection; the client asks again
+                kea.packets.put([DISCOVER])
+                time.sleep(0.5)
+            assert kea.sent
+    finally:
+        kea.packets.put(None)
+        assert service.stop(10.0)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("deleg-")] == []
+    until(lambda: none_left(database))
 
 
 def test_stop_without_start() -> None:
