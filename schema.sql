@@ -2650,10 +2650,11 @@ end $$;
 create or replace function deleg.lease_takeback(p_space text, p_prefix cidr) returns boolean
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
-    if not lease_deprecate(p_space, p_prefix) and not exists (
-        select from blocks where space = _space(p_space) and prefix = p_prefix and state in ('leased', 'reserved')) then
+    perform from blocks where space = _space(p_space) and prefix = p_prefix and state in ('leased', 'reserved') for no key update;
+    if not found then
         return false;
     end if;
+    perform lease_deprecate(p_space, p_prefix);
     insert into takebacks (space, prefix, reason) values (_space(p_space), p_prefix, 'operator asked it back')
     on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now();
     return true;

@@ -241,9 +241,9 @@ class Model:
         )
 
     def used(self, block: IPv4Network) -> int:
-        """Return the addresses in use of a block, as far as is reported; 65534 is the most that can be."""
+        """Return the addresses in use of a block, as far as is reported; 65534 is the most that can be, and never more than it has."""
         count = self._used(block) or 0
-        return block.num_addresses if count == 65534 else count
+        return block.num_addresses if count == 65534 else min(count, block.num_addresses)
 
     def agree(self, client: bytes, nonce: bytes | None) -> bytes | None:
         """Return the nonce in force where the client can use one; the first it could use is kept."""
