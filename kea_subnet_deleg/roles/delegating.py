@@ -320,7 +320,7 @@ class Delegating:
             heard.space,
             heard.lessee.identity,
             heard.message.xid,
-            heard.packet.local_address if named == heard.message.server_identifier_override else named,
+            heard.packet.local_address if named and named == heard.message.server_identifier_override else named,
             self._terms.quarantine,
             tuple(block.network for block in _blocks(heard.allocation)),
         )

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -16,7 +14,7 @@ from tests.client.codec import Allocation, Request, Type
 from tests.client.rfc6656 import Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.ordinary import serves
-from tests.kea.processes import family, threads
+from tests.kea.processes import family, stopped, threads
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
@@ -30,16 +28,8 @@ def site(make_site: MakeSite) -> Site:
     return make_site("single", parameters={"max-reconnect-delay": 0.5, "queue-size": QUEUE})
 
 
-@contextmanager
-def hung(site: Site) -> Iterator[None]:
-    pids = family(site.lab.process("main").pid)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+def hung(site: Site) -> AbstractContextManager[None]:
+    return stopped(family(site.lab.process("main").pid))
 
 
 def delegates(site: Site) -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -18,6 +21,18 @@ def parent(pid: int) -> int | None:
 def family(pid: int) -> list[int]:
     """A process and its children."""
     return [pid, *(child for child in _pids() if parent(child) == pid)]
+
+
+@contextlib.contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Have processes hang meanwhile: they do nothing, and their kernel answers for them."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def threads(pid: int) -> int:

@@ -177,18 +177,16 @@ def test_closed_for_new_hosts_and_old_ones(driven: Driven) -> None:
     assert driven.host().lease() in IPv4Network(FIRST)
 
 
+def decline(driven: Driven, host: Host, address: IPv4Address) -> None:
+    named = (Code.SERVER_IDENTIFIER, driven.site.servers[0].packed)
+    host.ask(host.message(Type.DECLINE, (Code.REQUESTED_ADDRESS, address.packed), named), BRIEFLY)
+
+
 def test_withdrawn_with_its_leases(driven: Driven) -> None:
     driven.asking.serve(subnet(FIRST))
     hosts = [driven.host() for _ in range(5)]
     addresses = [host.lease() for host in hosts]
-    hosts[0].ask(
-        hosts[0].message(
-            Type.DECLINE,
-            (Code.REQUESTED_ADDRESS, addresses[0].packed),
-            (Code.SERVER_IDENTIFIER, driven.site.servers[0].packed),
-        ),
-        BRIEFLY,
-    )
+    decline(driven, hosts[0], addresses[0])
     usage = driven.asking.usage(number(FIRST))["subnets"][str(number(FIRST))]
     assert (usage["assigned"], usage["declined"]) == (5, 1)
     before = driven.site.command("statistic-get", {"name": "declined-addresses"})["declined-addresses"][0][0]
@@ -296,14 +294,7 @@ def test_leases_are_counted_where_statistics_were_reset(driven: Driven) -> None:
     asking.serve(subnet(FIRST), subnet(SECOND, None, relay=["192.0.2.1"]))
     hosts = [driven.host() for _ in range(3)]
     addresses = [host.lease() for host in hosts]
-    hosts[0].ask(
-        hosts[0].message(
-            Type.DECLINE,
-            (Code.REQUESTED_ADDRESS, addresses[0].packed),
-            (Code.SERVER_IDENTIFIER, site.servers[0].packed),
-        ),
-        BRIEFLY,
-    )
+    decline(driven, hosts[0], addresses[0])
     first, second = str(number(FIRST)), str(number(SECOND))
 
     def missed() -> dict[str, Any]:

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -46,6 +44,7 @@ from kea_subnet_deleg.runtime.watchdog import Watchdog
 from kea_subnet_deleg.runtime.worker import Shift, Worker
 from tests.client.codec import Allocation, Block, Request, Type, decode, information
 from tests.conftest import TIMEOUT, Database
+from tests.kea.processes import stopped
 from tests.ledger.scene import Client, do, lease
 from tests.unit.fakes import SERVER, FakeKea, inbound, message, surroundings, terms
 
@@ -189,8 +188,7 @@ def test_a_statement_is_abandoned_by_another_thread(database: Database) -> None:
         timer.join()
 
 
-@contextmanager
-def hung(database: Database) -> Iterator[None]:
+def hung(database: Database) -> AbstractContextManager[None]:
     """Stop the processes behind the hook's connections, none of which is in a transaction; those of new ones work."""
     until(
         lambda: (
@@ -198,13 +196,7 @@ def hung(database: Database) -> Iterator[None]:
         )
     )
     pids = [pid for (pid,) in database.sql("select pid from pg_stat_activity where usename = 'kea_deleg_hook'")]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+    return stopped(pids)
 
 
 def none_left(database: Database) -> bool:
