@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench import perfdhcp
+from bench.alike import HOOK, PLAIN, Alike
 from bench.figure import Figure, Plan, Plans, Progress, Row, Run, under
 from bench.ordinary import CLIENTS
 from bench.rig import run_load
-from bench.trio import HOOK, PLAIN, Trio
 
 PLANS = Plans(Plan(1, 0, 1), Plan(1, 0, 30, full=True))
 REQUESTS: Final = {
@@ -62,10 +62,10 @@ def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B9: each run has both servers started anew."""
     figure = Figure("MiB resident with the hook, minus without, at most", under)
     figure.others = {"grown by requests, KiB per 100,000": [], "grown by ordinary packets, KiB per 100,000": []}
-    with Trio(python=False) as trio:
+    with Alike((HOOK, PLAIN)) as alike:
         for number in range(1, plan.runs + 1):
-            trio.restart(0)
-            _run(figure, _Watch(trio, progress, f"B9 run {number} of {plan.runs}"), plan)
+            alike.restart(0, number)
+            _run(figure, _Watch(alike, progress, f"B9 run {number} of {plan.runs}"), plan)
     figure.ratios = {"aim over worst": figure.pairs(figure.peer)}
     return figure
 
@@ -73,15 +73,15 @@ def measure(plan: Plan, progress: Progress) -> Figure:
 class _Watch:
     """The two servers of a run, and what they took at its moments."""
 
-    def __init__(self, trio: Trio, progress: Progress, name: str) -> None:
-        self.trio, self.rows, self._progress, self._name = trio, [], progress, name
+    def __init__(self, alike: Alike, progress: Progress, name: str) -> None:
+        self.alike, self.rows, self._progress, self._name = alike, [], progress, name
 
     rows: list[Row]
 
     def look(self, moment: str) -> float:
         """Note what both take now; return how much more the one with the hook does, in MiB."""
         time.sleep(SETTLING)
-        ours, plain = self.hook(), memory(self.trio.process(PLAIN).pid)
+        ours, plain = self.hook(), memory(self.alike.pid(PLAIN))
         more = ours.resident - plain.resident
         row = {"moment": moment, "hook": ours.resident, "none": plain.resident, "more": more}
         self.rows.append({**row, "more_anonymous": ours.anonymous - plain.anonymous})
@@ -90,7 +90,7 @@ class _Watch:
 
     def hook(self) -> Memory:
         """What the server with the hook takes now."""
-        return memory(self.trio.process(HOOK).pid)
+        return memory(self.alike.pid(HOOK))
 
 
 def _run(figure: Figure, watch: _Watch, plan: Plan) -> None:
@@ -110,10 +110,10 @@ def _run(figure: Figure, watch: _Watch, plan: Plan) -> None:
 
 def _delegate(watch: _Watch, wanted: int, window: float) -> list[tuple[int, float]]:
     """Have subnets renewed until `wanted` messages with option 220 were received; return how much was taken after how many."""
-    trio = watch.trio
+    alike = watch.alike
     points: list[tuple[int, float]] = []
-    place, server = trio.clients[0], trio.servers[HOOK]
-    held = trio.directory / "held"
+    place, server = alike.clients[0], alike.at(HOOK)
+    held = alike.directory / "held"
     least = ("--outstanding", str(OUTSTANDING), "--warmup", "0", "--window", str(window))
     options: tuple[str, ...] = (*least, "--clients", str(BLOCKS), "--given", str(held))
     while not points or points[-1][0] < wanted or len(points) < LEAST:
@@ -127,12 +127,12 @@ def _delegate(watch: _Watch, wanted: int, window: float) -> list[tuple[int, floa
 
 def _serve(watch: _Watch, wanted: int) -> list[tuple[int, float]]:
     """Have both servers serve hosts that send `wanted` packets; return how much the one with the hook took after how many."""
-    trio, points, sent = watch.trio, [], 0
+    alike, points, sent = watch.alike, [], 0
     seconds = wanted / 2 / RATE / CHUNKS
     for _ in range(CHUNKS):
         for side in (PLAIN, HOOK):
-            address = str(trio.servers[side].address)
-            load = perfdhcp.run(trio.clients[0].netns, RATE, seconds, *CLIENTS, address)
+            address = str(alike.at(side).address)
+            load = perfdhcp.run(alike.clients[0].netns, RATE, seconds, *CLIENTS, address)
         sent += load.packets[0] + load.packets[2]
         points.append((sent, watch.hook().resident))
     return points

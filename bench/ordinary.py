@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import perfdhcp
+from bench.alike import AGAIN, HOOK, PLAIN, PYTHON, SIDES, Alike
 from bench.figure import Figure, Plan, Plans, Progress, Run, over, under
-from bench.trio import HOOK, PLAIN, PYTHON, SIDES, Trio
 from bench.usage import cpu_seconds
 
 PLANS = Plans(Plan(1, 1, 3), Plan(7, 2, 12, full=True))
@@ -20,39 +21,45 @@ RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
 SLICE = 1.0  # seconds that one server is loaded before it is another's turn: what else happens on the machine meets all of them
 THREADS = 2  # for packets, at saturation
 CLIENTS: Final = ("-4", "-R", "20000")
+LOADED: Final = (HOOK, PLAIN, PYTHON)  # at saturation
+BOTH: Final = "without a hook"
 FIRST_RATE, STEP = (
     1500.0,
     1.6,
 )  # exchanges/s that the search for the plain server's best rate begins with, and by what it grows
 AROUND: Final = (1.0, 1.3)  # of that rate: what is offered at saturation; the better counts
-NAMES: Final = {HOOK: "hook", PLAIN: "none", PYTHON: "python"}
 
 
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B3: in each run servers started anew, CPU time with multi-threading off (Kea's default), saturation with it on."""
     figure = Figure("microseconds of CPU time of kea-dhcp4 per packet", under)
-    figure.others = {"python": [], "saturation, hook": [], "saturation, none": [], "saturation, python": []}
-    with Trio() as trio:
+    figure.others = {
+        PYTHON: [],
+        PLAIN: [],
+        AGAIN: [],
+        "saturation, hook": [],
+        "saturation, none": [],
+        "saturation, python": [],
+    }
+    with Alike() as alike:
         for number in range(1, plan.runs + 1):
-            trio.restart(0)
-            spent = _spend(trio, plan)
-            trio.restart(THREADS)
-            best = _search(trio)
-            reached = _saturate(trio, plan, best, number)
-            _check(trio)
+            alike.restart(0, number)
+            spent = _spend(alike, plan, number)
+            alike.restart(THREADS, number)
+            best = _search(alike)
+            reached = _saturate(alike, plan, best, number)
+            _check(alike)
             _note(figure, spent, reached)
-            told = ", ".join(
-                f"{NAMES[side]} {spent[side]['value']:.1f} us {reached[side]['value']:.0f}/s" for side in SIDES
-            )
+            told = ", ".join(f"{side} {spent[side]['value']:.1f} us {reached[side]['value']:.0f}/s" for side in LOADED)
             progress(f"B3 run {number} of {plan.runs}: {told}")
     figure.decisive = "cpu"
     return figure
 
 
-def _check(trio: Trio) -> None:
+def _check(alike: Alike) -> None:
     """Raise RuntimeError unless the callout in Python was called and did not fail: what it costs to fail is not what is measured."""
-    trio.check()
-    load = _load(trio, PYTHON, 20.0, SLICE, "-o", "220,0001020118")
+    alike.check()
+    load = _load(alike, PYTHON, 20.0, SLICE, "-o", "220,0001020118")
     if load.packets[1]:
         raise RuntimeError(f"the callout in Python let {load.packets[1]} packets with option 220 pass")
 
@@ -60,32 +67,38 @@ def _check(trio: Trio) -> None:
 def _note(figure: Figure, spent: dict[str, Run], reached: dict[str, Run]) -> None:
     """Add a run of each side, and its ratios: of the server without a hook and one with, more is better."""
     figure.ours.append(spent[HOOK])
-    figure.peer.append(spent[PLAIN])
-    figure.others["python"].append(spent[PYTHON])
-    for side, name in NAMES.items():
-        figure.others[f"saturation, {name}"].append(reached[side])
+    figure.peer.append(spent[BOTH])
+    for side in (PYTHON, PLAIN, AGAIN):
+        figure.others[side].append(spent[side])
+    figure.ratios.setdefault("cpu, none over none again", []).append(
+        under(spent[AGAIN]["value"], spent[PLAIN]["value"])
+    )
+    for side in LOADED:
+        figure.others[f"saturation, {side}"].append(reached[side])
     for prefix, side in (("", HOOK), ("python-", PYTHON)):
-        cpu = under(spent[side]["value"], spent[PLAIN]["value"])
+        cpu = under(spent[side]["value"], spent[BOTH]["value"])
         saturation = over(reached[side]["value"], reached[PLAIN]["value"])
         busy = under(reached[side]["cpu_us_per_packet"], reached[PLAIN]["cpu_us_per_packet"])
         for name, ratio in (("cpu", cpu), ("saturation", saturation), ("cpu-at-saturation", busy)):
             figure.ratios.setdefault(f"{prefix}{name}", []).append(ratio)
 
 
-def _spend(trio: Trio, plan: Plan) -> dict[str, Run]:
+def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, Run]:
     """Load the servers at the same fixed rate, in slices that take turns; return what each packet cost.
 
-    That is the median of the slices: of a mean, one slice in which the machine was slow makes some percent.
+    That is the median of the slices: of a mean, one slice in which the machine was slow makes some percent. So does its place in the
+    order, which is therefore another one each time. The two servers without a hook are one side, and tell how much chance there is.
     """
     runs: dict[str, Run] = {side: {"packets": 0, "cpu_seconds": 0.0, "dropped": 0, "slices": []} for side in SIDES}
-    with _apart(trio):
+    chance = random.Random(number)
+    with _apart(alike):
         for side in SIDES:
-            _load(trio, side, RATE, plan.warmup)
-        for turn in range(max(1, round(plan.window / SLICE))):
-            for side in SIDES if turn % 2 else reversed(SIDES):
-                process = trio.process(side).pid
+            _load(alike, side, RATE, plan.warmup)
+        for _ in range(max(1, round(plan.window / SLICE))):
+            for side in chance.sample(SIDES, len(SIDES)):
+                process = alike.pid(side)
                 before = cpu_seconds(process)
-                load = _load(trio, side, RATE, SLICE)
+                load = _load(alike, side, RATE, SLICE)
                 run, spent, packets = runs[side], cpu_seconds(process) - before, sum(load.packets)
                 run["cpu_seconds"] += spent
                 run["packets"] += packets
@@ -93,17 +106,19 @@ def _spend(trio: Trio, plan: Plan) -> dict[str, Run]:
                 run["slices"].append(round(1e6 * spent / max(1, packets), 2))
     for run in runs.values():
         run["value"] = statistics.median(run["slices"])
+    slices = runs[PLAIN]["slices"] + runs[AGAIN]["slices"]
+    runs[BOTH] = {"value": statistics.median(slices), "slices": slices}
     return runs
 
 
 @contextmanager
-def _apart(trio: Trio) -> Iterator[None]:
+def _apart(alike: Alike) -> Iterator[None]:
     """The servers on one processor and what loads them on the others, so that it is not the scheduler that is measured."""
     processors = os.sched_getaffinity(0)
     one = min(processors)
     others = processors - {one} or processors
-    for side in SIDES:
-        for thread in Path(f"/proc/{trio.process(side).pid}/task").iterdir():
+    for side in alike.sides:
+        for thread in Path(f"/proc/{alike.pid(side)}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {one})
     os.sched_setaffinity(0, others)
     try:
@@ -112,29 +127,29 @@ def _apart(trio: Trio) -> Iterator[None]:
         os.sched_setaffinity(0, processors)
 
 
-def _search(trio: Trio) -> float:
+def _search(alike: Alike) -> float:
     """About where the server without a hook completes most: raise the rate until less than four fifths of it is completed."""
     best, rate = 0.0, FIRST_RATE
     while True:
-        load = _load(trio, PLAIN, rate, SLICE)
+        load = _load(alike, PLAIN, rate, SLICE)
         best = max(best, load.completed)
         if load.completed < 0.8 * rate:
             return best
         rate *= STEP
 
 
-def _saturate(trio: Trio, plan: Plan, best: float, number: int) -> dict[str, Run]:
+def _saturate(alike: Alike, plan: Plan, best: float, number: int) -> dict[str, Run]:
     """Offer the servers about what the plain one can do, in slices that take turns; each keeps the better of its means."""
-    spent, packets = dict.fromkeys(SIDES, 0.0), dict.fromkeys(SIDES, 0)
-    tried: dict[str, dict[float, list[float]]] = {side: {share: [] for share in AROUND} for side in SIDES}
+    spent, packets = dict.fromkeys(LOADED, 0.0), dict.fromkeys(LOADED, 0)
+    tried: dict[str, dict[float, list[float]]] = {side: {share: [] for share in AROUND} for side in LOADED}
     for turn in range(
         number, number + max(1, round(plan.window / SLICE / len(AROUND) / 2))
     ):  # run by run another is first
         for share in AROUND:
-            for side in SIDES if turn % 2 else reversed(SIDES):
-                before = cpu_seconds(trio.process(side).pid)
-                load = _load(trio, side, share * best, SLICE)
-                spent[side] += cpu_seconds(trio.process(side).pid) - before
+            for side in LOADED if turn % 2 else reversed(LOADED):
+                before = cpu_seconds(alike.pid(side))
+                load = _load(alike, side, share * best, SLICE)
+                spent[side] += cpu_seconds(alike.pid(side)) - before
                 packets[side] += sum(load.packets)
                 tried[side][share].append(load.completed)
     runs: dict[str, Run] = {}
@@ -145,5 +160,5 @@ def _saturate(trio: Trio, plan: Plan, best: float, number: int) -> dict[str, Run
     return runs
 
 
-def _load(trio: Trio, side: str, rate: float, seconds: float, *options: str) -> perfdhcp.Load:
-    return perfdhcp.run(trio.clients[0].netns, rate, seconds, *CLIENTS, *options, str(trio.servers[side].address))
+def _load(alike: Alike, side: str, rate: float, seconds: float, *options: str) -> perfdhcp.Load:
+    return perfdhcp.run(alike.clients[0].netns, rate, seconds, *CLIENTS, *options, str(alike.at(side).address))
