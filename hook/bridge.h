@@ -68,6 +68,9 @@ void deleg_free(char* answer);
 // How many addresses were leased, given back or declined since the request "usage" was answered last; -1 where its
 // answer may have changed in any way. Never waits.
 int64_t deleg_moved(void);
+// Whether Kea serves: neither an operator (`dhcp-disable`) nor a partner has told it to be silent. What is sent
+// meanwhile is answered in vain, since Kea drops what it receives.
+int deleg_serving(void);
 // The result of `deleg_python_configured`, called with its `ticket`. Does nothing when nobody waits for that any more.
 void deleg_configured(uint32_t ticket, const char* request_json);
 

@@ -30,7 +30,6 @@
 #include <process/daemon.h>
 
 #include <algorithm>
-#include <boost/weak_ptr.hpp>
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -47,6 +46,7 @@
 #include "option_scan.h"
 #include "packet_filter.h"
 #include "service.h"
+#include "serving.h"
 #include "unserved.h"
 
 namespace subnet_deleg {
@@ -204,15 +204,6 @@ int shortenLease(CalloutHandle& handle) {
 /// Whether packets are taken in pkt4_receive, behind Kea's checks. Set by load(), while no packet is under way.
 bool behind_checks = false;
 
-/// Whether Kea serves at all; a partner or an operator may have told it not to. Written while Kea's own packet filter
-/// is in use.
-boost::weak_ptr<isc::dhcp::NetworkState> network_state;
-
-bool isServing() {
-    const auto state = network_state.lock();
-    return !state || state->isServiceEnabled();
-}
-
 /// A Taker: before Kea's checks.
 bool takeAsRead(const Pkt4Ptr& query, const isc::dhcp::Iface& interface) {
     if (!isOurs(query)) {
@@ -353,7 +344,7 @@ int dhcp4_srv_configured(CalloutHandle& handle) {
     handle.getArgument("server_config", configuration);
     isc::dhcp::NetworkStatePtr state;
     handle.getArgument("network_state", state);
-    network_state = state;
+    followState(state);
     prepareConfiguration(*configuration);
     startService();
     takePackets();

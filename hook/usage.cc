@@ -77,13 +77,6 @@ std::vector<uint32_t> subnetIds(const Element& request) {
     return ids;
 }
 
-/// Whether the lease database is to be asked, because Kea's statistics are not to be relied on: other servers may have
-/// given leases too, or an operator has reset them.
-bool asksDatabase(const Element& request) {
-    const auto exact = request.get("exact");
-    return exact && exact->boolValue();
-}
-
 /// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it,
 /// whose ids are added to `ids`.
 ElementPtr takeUnserved(std::vector<uint32_t>& ids) {
@@ -133,24 +126,14 @@ ConstElementPtr missed(const Element& request) {
 ConstElementPtr usage(const Element& request) {
     movement().begin();
     std::vector<uint32_t> ids = subnetIds(request);
-    std::map<uint32_t, Leases> exact;
-    const bool from_database = asksDatabase(request);
-    if (from_database) {
-        exact = countLeases(ids);
-    }
     ElementPtr by_id = Element::createMap();
     const isc::util::MultiThreadingCriticalSection alone;  // samples are kept without a lock
     for (const uint32_t id : ids) {
-        Leases leases;
-        if (from_database) {
-            leases = exact[id];
-        } else {
-            leases = {valueOf(id, "assigned-addresses"), valueOf(id, "declined-addresses")};
-        }
+        const int64_t assigned = valueOf(id, "assigned-addresses");
         ElementPtr one = Element::createMap();
-        one->set("assigned", Element::create(leases.assigned));
-        one->set("declined", Element::create(leases.declined));
-        one->set("peak", Element::create(std::max(takePeak(id), leases.assigned)));
+        one->set("assigned", Element::create(assigned));
+        one->set("declined", Element::create(valueOf(id, "declined-addresses")));
+        one->set("peak", Element::create(std::max(takePeak(id), assigned)));
         one->set("failures", Element::create(takeFailures(id)));
         by_id->set(std::to_string(id), one);
     }

@@ -93,7 +93,7 @@ class Usage:
         self._started = clock()
         self._read_at = self._started
         self._all_due = self._started
-        self._exact_due = self._started
+        self._missed_due = self._started
         self._telling_all = False
 
     def read(self, subnets: Iterable[Watched]) -> None:
@@ -102,11 +102,13 @@ class Usage:
         now = self._clock()
         if self._shared is None:
             self._shared = self._kea.ask({"op": "addresses"})["lease-database"] != "memfile"
-        statistics = self._ask(watched, exact=False)
+        statistics = self._ask(watched)
         off = any(count.off_by != (0, 0) for count in self._counts.values())
-        if (self._shared or off) and now >= self._exact_due:
-            self._compare(watched, self._ask(watched, exact=True), statistics)
-            self._exact_due = now + REPORT_INTERVAL
+        if (self._shared or off) and now >= self._missed_due:
+            for key, off_by in self._missed(watched).items():
+                count = self._counts.setdefault(watched[key].prefix, _Count(watched[key].network))
+                count.off_by = off_by
+            self._missed_due = now + REPORT_INTERVAL
         known = {watched[key].prefix for key in statistics.keys() & watched.keys()}
         taken = dict.fromkeys((subnet.network for subnet in watched.values() if subnet.network is not None), 0)
         for key, subnet in watched.items():
@@ -134,10 +136,10 @@ class Usage:
         counts = {str(subnet_id(prefix)): self._counts[prefix] for prefix in prefixes if prefix in self._counts}
         if not counts:
             return True
-        missed = self._kea.ask({"op": "missed", "ids": [int(key) for key in counts]})["subnets"]
+        missed = self._missed(counts)
         right = True
         for key, count in counts.items():
-            before, count.off_by = count.off_by, (missed[key]["assigned"], missed[key]["declined"])
+            before, count.off_by = count.off_by, missed[key]
             declined = count.off_by[1] - before[1]
             in_use = count.off_by[0] - before[0] - declined
             if in_use or declined:
@@ -179,10 +181,10 @@ class Usage:
             count.peak = count.in_use
             count.told = _figures(count)
 
-    def _ask(self, watched: Mapping[str, Watched], *, exact: bool) -> dict[str, Any]:
+    def _ask(self, watched: Mapping[str, Watched]) -> dict[str, Any]:
         """Ask Kea, and keep what is counted since the last question. Returns entries by subnet-id as text."""
         ids = [int(key) for key in watched]
-        answer = self._kea.ask({"op": "usage", "ids": ids, "exact": exact})
+        answer = self._kea.ask({"op": "usage", "ids": ids})
         subnets: dict[str, Any] = answer["subnets"]
         for network, unserved in answer["unserved"].items():
             self._press(network, unserved)
@@ -195,15 +197,10 @@ class Usage:
         if requests:
             self._pressure[network] = self._pressure.get(network, 0) + requests
 
-    def _compare(self, watched: Mapping[str, Watched], exact: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
-        """Find by how much Kea's statistics are off."""
-        for key, subnet in watched.items():
-            if key in exact and key in statistics:
-                count = self._counts.setdefault(subnet.prefix, _Count(subnet.network))
-                count.off_by = (
-                    exact[key]["assigned"] - statistics[key]["assigned"],
-                    exact[key]["declined"] - statistics[key]["declined"],
-                )
+    def _missed(self, keys: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Have Kea count the leases of subnets: by how much they exceed its statistics (assigned, declined)."""
+        answer = self._kea.ask({"op": "missed", "ids": [int(key) for key in keys]})
+        return {key: (entry["assigned"], entry["declined"]) for key, entry in answer["subnets"].items()}
 
     def _count(self, subnet: Watched, entry: Mapping[str, int], now: float) -> int:
         """Take over one subnet's figures; return how many more addresses this Kea has leased than before."""

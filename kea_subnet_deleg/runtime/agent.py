@@ -25,6 +25,8 @@ from kea_subnet_deleg.runtime.journal import KeaJournal
 
 LONGEST_REST: Final = 5.0
 """Seconds between two turns at most."""
+SILENCE: Final = 1.0
+"""Seconds after which a server that was told not to serve looks whether it may."""
 PAUSE_AFTER_FAILURE: Final = 1.0
 """Seconds until the next turn after one that failed."""
 UPSTREAM_PATIENCE: Final = 1.0
@@ -127,6 +129,8 @@ class Agent:
         self._lacks = lacks
         self._missing_since = math.inf
         self._prepared = False
+        self._started = False
+        self._silent = False
         self._listening = False
         self._missing: tuple[int, ...] = ()
         self._obtained = False
@@ -199,26 +203,33 @@ class Agent:
             self._look_again = True
         if self._clock() < self._rest_until:
             return
-        asking = self._roles.asking
         if not self._prepared:
             self._prepare(self._ledger)
             self._prepared = True
-            if asking is not None:
-                self._kea.send(asking.start())
         if not self._listening:
             self._ledger.listen()
             self._listening = True
             self._look_again = True
+        self._silent = not self._kea.serving()
+        asking = self._roles.asking
+        if asking is None or self._silent:  # it would not hear the answers; another server of the domain asks
+            self._grow()
+        else:
+            self._deal(asking)
+
+    def _deal(self, asking: Asking) -> None:
+        """Hear and say what is to be said, and grow."""
+        if not self._started:
+            self._kea.send(asking.start())
+            self._started = True
         with self._lock:
             answers, self._answers = self._answers, []
-        if asking is not None:
-            for packet in answers:
-                self._kea.send(asking.take(packet))
+        for packet in answers:
+            self._kea.send(asking.take(packet))
         self._grow()
         self._answer_kept()  # before asking: who is served now is missing nothing
-        if asking is not None:
-            self._see_to_postponed(asking, answered=bool(answers))
-            self._ask(asking)
+        self._see_to_postponed(asking, answered=bool(answers))
+        self._ask(asking)
 
     def _grow(self) -> None:
         growing = self._roles.growing
@@ -273,9 +284,12 @@ class Agent:
 
     def _wait(self) -> None:
         now = self._clock()
-        roles = (self._roles.asking, self._roles.growing)
-        due = min([now + LONGEST_REST, self._answer_postponed_at, *(role.due for role in roles if role is not None)])
-        rest = self._keeper.wait(max(0.0, max(due, self._rest_until) - now))
+        due = [now + (SILENCE if self._silent else LONGEST_REST)]
+        if self._roles.growing is not None:
+            due.append(self._roles.growing.due)
+        if self._roles.asking is not None and not self._silent:
+            due += [self._roles.asking.due, self._answer_postponed_at]
+        rest = self._keeper.wait(max(0.0, max(min(due), self._rest_until) - now))
         watched = select.poll()  # select() takes no descriptor above 1023, and a Kea with many interfaces has such
         watched.register(self._waking, select.POLLIN)
         if self._ledger.connected and self._listening:

@@ -76,10 +76,10 @@ class Kea(Protocol):
         reloads, and by itself lowers lifetimes and closes a subnet as its end comes near. The answer has lists of the ids "added",
         "opened", "closed", "withdrawn"; "failed", ids (as text) and why; "unknown-networks". What failed is tried again with each list.
 
-        `usage`: "ids", "exact". The answer has "subnets", for each id (as text) "assigned" (declined ones among them, as Kea counts),
-        "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed); and
-        "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of it
-        that is not ours. `exact`: the leases are counted; else Kea's statistics are what is "assigned" and "declined".
+        `usage`: "ids". The answer has "subnets", for each id (as text) by Kea's statistics "assigned" (declined ones among them, as Kea
+        counts), "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed);
+        and "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of
+        it that is not ours.
 
         `missed`: "ids". The answer has "subnets", for each id (as text) by how much the leases there are exceed Kea's statistics:
         "assigned", "declined".
@@ -98,6 +98,10 @@ class Kea(Protocol):
 
         What happened within the last half second may be missing. None: the answer may have changed in any way, as by hosts not served.
         """
+        ...
+
+    def serving(self) -> bool:
+        """Tell whether Kea serves: if an operator or a partner has told it not to, it drops what it receives."""
         ...
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
@@ -249,6 +253,10 @@ class EmbeddedKea:
         """See `Kea.moved`."""
         addresses = int(self._lib.deleg_moved())
         return None if addresses < 0 else addresses
+
+    def serving(self) -> bool:
+        """See `Kea.serving`."""
+        return bool(self._lib.deleg_serving())
 
     def log(self, severity: Severity, identifier: str, text: str) -> None:
         """See `Kea.log`."""

@@ -235,7 +235,7 @@ class _Service:
         # One call while nothing is to do, which is most of the time: also that is paid by ordinary DHCP, in CPU time.
         for _ in range(SWEEPS_AT_ONCE):
             swept = ledger.sweep(SWEEP_LIMIT, self._settings.quarantine_time)
-            if swept.takebacks_due or self._shortages:
+            if (swept.takebacks_due or self._shortages) and self._kea.serving():
                 self._kea.send(self._takeback.turn(ledger))
             if swept:
                 moved = ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)

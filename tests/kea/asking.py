@@ -63,8 +63,13 @@ class Asking:
     ) -> dict[str, Any]:
         return self.ask(op="serve", networks=list(networks), subnets=list(subnets), elsewhere=list(elsewhere))
 
-    def usage(self, *ids: int, exact: bool = False) -> dict[str, Any]:
-        return self.ask(op="usage", ids=list(ids), exact=exact)
+    def usage(self, *ids: int) -> dict[str, Any]:
+        return self.ask(op="usage", ids=list(ids))
+
+    def missed(self, *ids: int) -> dict[str, Any]:
+        """By how much the leases of subnets exceed Kea's statistics."""
+        subnets: dict[str, Any] = self.ask(op="missed", ids=list(ids))["subnets"]
+        return subnets
 
     def moved(self) -> int | None:
         """What `Kea.moved` returns."""

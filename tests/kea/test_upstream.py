@@ -25,7 +25,7 @@ from tests.client.upstream import Answer, Answering, Upstream, silence, subnets
 from tests.kea.conftest import MakeLab
 from tests.kea.garbage import garbage
 from tests.kea.hosts import Host
-from tests.kea.rig import LENGTH, ONE, OTHER, OTHER_POOL, POOL, Rig, quiet
+from tests.kea.rig import LENGTH, ONE, OTHER, OTHER_POOL, POOL, SERVER, Rig, quiet
 from tests.kea.waiting import wait_until
 
 USABLE = 13  # hosts in a block of the network
@@ -350,6 +350,20 @@ def test_leases_are_renewed_at_t1_and_rebound_at_t2(rig: Rig) -> None:
         if query.received > moved.received - 0.5 and network in query.networks
     ]
     rig.obtained(*default.networks, *given.networks, *senseless.networks)
+
+
+def test_a_server_that_is_told_to_be_silent_asks_nobody(rig: Rig) -> None:
+    """It would not hear the answers: it neither asks for what it lacks nor renews, until it may again."""
+    one, server = rig.one, rig.lab.servers[SERVER]
+    one.lease_time, one.t1, one.t2 = 60, 2, 30
+    rig.start(blocks=1)
+    (network,) = one.wait(Kind.REQUEST).networks
+    rig.obtained(network)
+    server.command("dhcp-disable")
+    time.sleep(0.2)  # what was being sent
+    assert idle(one, one.t1 + 2 * LATE)
+    server.command("dhcp-enable")
+    assert one.wait(Kind.RENEW, 2 * LATE).networks == [network]
 
 
 def test_what_is_to_be_given_up_drains_and_is_released_when_empty(rig: Rig) -> None:

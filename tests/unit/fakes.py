@@ -64,6 +64,7 @@ class FakeKea:
     debug: bool = True
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     addresses: list[dict[str, Any]] = field(default_factory=list)
+    silent: bool = False
 
     def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
@@ -105,6 +106,9 @@ class FakeKea:
 
     def moved(self) -> int | None:
         return None
+
+    def serving(self) -> bool:
+        return not self.silent
 
     def logged(self, identifier: str) -> list[str]:
         return [text for _, name, text in self.lines if name == identifier]

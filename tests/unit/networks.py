@@ -85,7 +85,7 @@ class Kea:
             case "missed":
                 return {"subnets": {str(key): {"assigned": self._missed(key), "declined": 0} for key in request["ids"]}}
             case _:
-                return self._usage(request["ids"], exact=request["exact"])
+                return self._usage(request["ids"])
 
     def _serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         failed = {}
@@ -113,15 +113,14 @@ class Kea:
             "unknown-networks": unknown,
         }
 
-    def _usage(self, ids: Sequence[int], *, exact: bool) -> dict[str, Any]:
+    def _usage(self, ids: Sequence[int]) -> dict[str, Any]:
         answer = {}
         for key in ids:
             subnet = self.subnets[key]
-            assigned = subnet.assigned + (self._missed(key) if exact else 0)
             answer[str(key)] = {
-                "assigned": assigned,
+                "assigned": subnet.assigned,
                 "declined": subnet.declined,
-                "peak": max(subnet.peak, assigned),
+                "peak": max(subnet.peak, subnet.assigned),
                 "failures": subnet.failures,
             }
             subnet.peak, subnet.failures = subnet.assigned, 0

@@ -164,6 +164,24 @@ def test_it_prepares_starts_and_grows_once_the_ledger_is_there(scene: Scene) -> 
     assert scene.asking.wants == [()]
 
 
+def test_a_server_that_is_told_to_be_silent_asks_nobody(scene: Scene) -> None:
+    scene.kea.silent = True
+    scene.asking.due = 0.0
+    scene.growing.missing = (24,)
+    scene.shortages.keep(b"one", DISCOVER, [22])
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        scene.agent.obtained()
+        scene.agent.wake()
+        time.sleep(0.3)
+        assert (scene.asking.started, scene.asking.turns, scene.kea.sent, scene.asking.wants) == (0, 0, [], [])
+        scene.growing.missing = ()
+        scene.kea.silent = False
+        until(lambda: scene.asking.turns)
+    assert scene.asking.started == 1
+    assert scene.answering.handled == [DISCOVER]
+
+
 def test_what_networks_and_clients_lack_is_wanted(scene: Scene) -> None:
     scene.growing.missing = (24,)
     with scene.running():

@@ -194,7 +194,7 @@ class TestSharedLeaseDatabase:
     def test_memfile_is_never_counted_anew(self, scene: Scene) -> None:
         scene.read()
         scene.read(10.0)
-        assert not any(request["exact"] for request in scene.kea.requests("usage"))
+        assert not scene.kea.requests("missed")
         assert len(scene.kea.requests("addresses")) == 1
 
     def test_what_other_servers_leased_is_found_by_asking_it(self) -> None:
@@ -222,7 +222,7 @@ class TestSharedLeaseDatabase:
         scene = Scene("mysql")
         for _ in range(50):
             scene.read(0.2)
-        assert sum(request["exact"] for request in scene.kea.requests("usage")) in (2, 3)
+        assert len(scene.kea.requests("missed")) in (2, 3)
 
     def test_their_hosts_are_not_our_rate(self) -> None:
         scene = Scene("mysql")
