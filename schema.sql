@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (5);
+insert into deleg.schema_version (version) values (6);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -1693,7 +1693,7 @@ begin
     more := offers >= p_limit or (cardinality(v_holds) >= p_limit / 2 and v_passed + offers > 0)
             or (cardinality(v_first) >= p_limit and v_looked + offers + leases + quarantines > 0);
     for v_origin in
-        select space, prefix, case when not closing then 'upstream leaves it to us' when kind = 'upstream' and not removing then 'upstream asks it back'
+        select space, prefix, case when not closing and kind = 'upstream' then 'upstream leaves it to us' when not closing then 'pool stays' when kind = 'upstream' and not removing then 'upstream asks it back'
                                    else 'pool is being removed' end as reason
           from origins where turned is not null order by space, prefix
     loop
@@ -1936,7 +1936,7 @@ begin
          order by held.prefix for share of held skip locked
         on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now() where takebacks.attempts < 0;
     elsif v_was.closing and not (p_deprecated or v_was.removing or v_releasing) then
-        perform deleg._open(p_space, p_prefix);
+        perform deleg._open(p_space, p_prefix, 'upstream leaves it to us');
     end if;
     return 'renewed';
 end $$;
@@ -1975,16 +1975,16 @@ language sql as $$
 $$;
 
 -- The contrary of _close(). Leases that are being served this moment stay asked back: their holders give them up, or ask anew.
-create or replace function deleg._open(p_space integer, p_prefix cidr) returns void
+create or replace function deleg._open(p_space integer, p_prefix cidr, p_reason text) returns void
 language sql as $$
     update deleg.origins set closing = false, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
-    select deleg._turn(p_space, p_prefix, 'upstream leaves it to us');
+    select deleg._turn(p_space, p_prefix, p_reason);
     with asked_back as (
         select space, prefix from deleg.blocks
          where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
-           and state in ('leased', 'reserved') and draining and reason = 'upstream asks it back'
+           and state in ('leased', 'reserved') and draining and reason in ('upstream asks it back', 'pool is being removed')
            for no key update skip locked)
-    update deleg.blocks b set draining = false, reason = 'upstream leaves it to us'
+    update deleg.blocks b set draining = false, reason = p_reason
       from asked_back a where b.space = a.space and b.prefix = a.prefix
 $$;
 
@@ -2637,6 +2637,22 @@ begin
     return case when v_out then greatest(v_held, 1) else 0 end;
 end $$;
 
+-- The contrary of pool_remove(), as long as the origin is there. Of one that is leased to us, upstream is heard first: it is renewed at once.
+create or replace function deleg.pool_keep(p_space text, p_prefix cidr) returns void
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+declare
+    v_space integer := _space(p_space);
+begin
+    perform _own_free_blocks(v_space);
+    update origins set removing = false, giving_back = false, next_try = case when kind = 'upstream' then now() end
+     where space = v_space and prefix = p_prefix and removing and not (giving_back and next_try > now());
+    if not found then
+        raise exception 'the pool % of space % is not being removed', p_prefix, p_space using errcode = 'no_data_found';
+    end if;
+    perform _open(v_space, p_prefix, 'pool stays');
+    perform _tell_networks();
+end $$;
+
 -- Asks the holder, at its next renewal, to give the block up (RFC 6656 flag d). False: no such lease.
 create or replace function deleg.lease_deprecate(p_space text, p_prefix cidr) returns boolean
 language plpgsql security definer set search_path = deleg, pg_temp as $$
@@ -2658,6 +2674,26 @@ begin
     insert into takebacks (space, prefix, reason) values (_space(p_space), p_prefix, 'operator asked it back')
     on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now();
     return true;
+end $$;
+
+-- The contrary of both: the holder may keep the block. False: no such lease, or it is not asked back.
+create or replace function deleg.lease_keep(p_space text, p_prefix cidr) returns boolean
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+declare
+    v_block record;
+begin
+    select b.draining, o.prefix as origin, o.closing into v_block
+      from blocks b join origins o on o.space = b.space and o.prefix = b.origin
+     where b.space = _space(p_space) and b.prefix = p_prefix and b.state in ('leased', 'reserved') for no key update of b;
+    if v_block.closing then
+        raise exception '% is asked back with its whole pool %, which is being removed', p_prefix, v_block.origin
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    if v_block.draining then
+        update blocks set draining = false, reason = 'operator leaves it' where space = _space(p_space) and prefix = p_prefix;
+    end if;
+    delete from takebacks where space = _space(p_space) and prefix = p_prefix;
+    return found or coalesce(v_block.draining, false);
 end $$;
 
 
@@ -3029,8 +3065,8 @@ grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_del
 
 -- Operators: spaces, pools and leases, by function, and reading everything.
 grant execute on function deleg.space_add(text), deleg.space_select(text, text, cidr, bytea),
-    deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr),
-    deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
+    deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr), deleg.pool_keep(text, cidr),
+    deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.lease_keep(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
     deleg.history(integer, cidr, boolean), deleg.ledger_check() to kea_deleg_admin;
 grant select on all tables in schema deleg to kea_deleg_admin;
 grant select on all tables in schema report to kea_deleg_admin, kea_deleg_report;

@@ -305,6 +305,17 @@ def pool_remove(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn
         sys.stdout.write(f"removed {prefix}\n")
 
 
+@pool.command("keep")
+def pool_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
+    """Take `pool remove` back: subnets are leased from the pool again, and what is held of it is no longer asked back."""
+    with Admin(dsn) as admin:
+        admin.pool_keep(prefix, space_name)
+    if as_json:
+        print_json({"origin": prefix, "closing": False})
+    else:
+        sys.stdout.write(f"{prefix} stays\n")
+
+
 @lease.command("list")
 def lease_list(dsn: Dsn = "", as_json: Json = False) -> None:
     """Show every subnet that is not free: who holds it, until when, how full it is."""
@@ -354,6 +365,19 @@ def lease_takeback(
         print_json({"subnet": prefix, "draining": True, "takeback": True})
     else:
         sys.stdout.write(f"the holder of {prefix} is being told to renew, and will be asked for it\n")
+
+
+@lease.command("keep")
+def lease_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
+    """Take `lease deprecate` or `lease takeback` back: the next renewal is answered without flag d."""
+    with Admin(dsn) as admin:
+        done = admin.lease_keep(prefix, space_name)
+    if not done:
+        _fail(f"{prefix} is not leased, or not asked back; see `lease list`")
+    if as_json:
+        print_json({"subnet": prefix, "draining": False})
+    else:
+        sys.stdout.write(f"{prefix} is left to its holder\n")
 
 
 @hook.command("path")

@@ -132,6 +132,11 @@ class Admin:
         with _errors():
             return int(self._rows("pool_remove", space=space, prefix=prefix)[0]["pool_remove"])
 
+    def pool_keep(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> None:
+        """Take `pool_remove` back, and what was asked back by it. Raises LedgerError where the origin is not being removed."""
+        with _errors():
+            self._rows("pool_keep", space=space, prefix=prefix)
+
     def lease_deprecate(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> bool:
         """Ask the holder for a block back at its next renewal (RFC 6656 flag d). False: no such lease."""
         with _errors():
@@ -141,6 +146,11 @@ class Admin:
         """Ask the holder for a block back now, by FORCERENEW (RFC 6656 section 5.4). False: no such lease."""
         with _errors():
             return bool(self._rows("lease_takeback", space=space, prefix=prefix)[0]["lease_takeback"])
+
+    def lease_keep(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> bool:
+        """Leave a block to its holder that was asked back. False: it was not, or there is no such lease. Raises LedgerError."""
+        with _errors():
+            return bool(self._rows("lease_keep", space=space, prefix=prefix)[0]["lease_keep"])
 
     def pools(self) -> list[dict[str, Any]]:
         """Return report.pools."""

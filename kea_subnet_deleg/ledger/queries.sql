@@ -186,6 +186,10 @@ select deleg.pool_add(%(space)s, %(prefix)s, %(name)s, %(max_lease)s, %(terms)s)
 -- No more leases from an origin; it goes when nothing of it is held. Returns the number of blocks that are
 select deleg.pool_remove(%(space)s, %(prefix)s);
 
+-- pool_keep --
+-- More leases from an origin again that was to be removed
+select deleg.pool_keep(%(space)s, %(prefix)s);
+
 -- lease_deprecate --
 -- Ask the holder to give a block up, at its next renewal
 select deleg.lease_deprecate(%(space)s, %(prefix)s);
@@ -193,6 +197,10 @@ select deleg.lease_deprecate(%(space)s, %(prefix)s);
 -- lease_takeback --
 -- Ask the holder to give a block up, now
 select deleg.lease_takeback(%(space)s, %(prefix)s);
+
+-- lease_keep --
+-- Leave a block to its holder that was asked back
+select deleg.lease_keep(%(space)s, %(prefix)s);
 
 -- pools --
 -- The pools report

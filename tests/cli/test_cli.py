@@ -164,6 +164,14 @@ def test_removing_a_pool_that_is_leased_from(dsn: str) -> None:
         "blocks_held": 1,
     }
     assert good_json("pool", "list", dsn=dsn)[0]["closing"] is True
+    assert "with its whole pool 10.64.0.0/16" in refused("lease", "keep", "10.64.0.0/24", dsn=dsn)
+    assert good("pool", "keep", "10.64.0.0/16", dsn=dsn) == "10.64.0.0/16 stays\n"
+    assert good_json("pool", "list", dsn=dsn)[0]["closing"] is False
+    assert refused("pool", "keep", "10.64.0.0/16", dsn=dsn) == (
+        "kea-subnet-deleg: the pool 10.64.0.0/16 of space default is not being removed\n"
+    )
+    good("pool", "remove", "10.64.0.0/16", dsn=dsn)
+    assert good_json("pool", "keep", "10.64.0.0/16", dsn=dsn) == {"origin": "10.64.0.0/16", "closing": False}
 
 
 @pytest.mark.usefixtures("scene")
@@ -176,7 +184,9 @@ def test_a_pool_that_overlaps(dsn: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["10.64.0.1/16", "10.64.0.0/31", "0.0.0.0/0", "10.64.0.0", "x", "fd00::/8", ""])
-@pytest.mark.parametrize("command", [("pool", "add"), ("pool", "remove"), ("lease", "deprecate")])
+@pytest.mark.parametrize(
+    "command", [("pool", "add"), ("pool", "remove"), ("pool", "keep"), ("lease", "deprecate"), ("lease", "keep")]
+)
 def test_what_is_no_prefix(command: tuple[str, str], prefix: str) -> None:
     assert prefix.partition("/")[0] in refused(*command, prefix, status=2)
 
@@ -236,17 +246,25 @@ def test_removing_what_is_leased_to_us(database: Database, dsn: str) -> None:
 
 
 def test_a_ledger_of_another_version(database: Database, dsn: str) -> None:
-    database.sql("drop function deleg.history_kept()")
-    assert "run `kea-subnet-deleg ledger upgrade`" in refused("ledger", "retention", dsn=dsn)
+    database.sql("alter function deleg.history_kept() rename to history_kept_otherwise")
+    try:
+        assert "run `kea-subnet-deleg ledger upgrade`" in refused("ledger", "retention", dsn=dsn)
+    finally:
+        database.sql("alter function deleg.history_kept_otherwise() rename to history_kept")
 
 
-def test_deprecating_a_lease(scene: Database, dsn: str) -> None:
+def test_asking_a_lease_back_and_leaving_it(scene: Database, dsn: str) -> None:
     assert good_json("lease", "deprecate", "10.64.0.0/24", dsn=dsn) == {"subnet": "10.64.0.0/24", "draining": True}
     text = refused("lease", "deprecate", "10.64.0.0/24", dsn=dsn)
     assert text.startswith("kea-subnet-deleg: 10.64.0.0/24 is not leased, or was asked back already")
     assert good_json("lease", "list", dsn=dsn)[0]["draining"] is True
-    scene.sql("update deleg.blocks set draining = false where prefix = '10.64.0.0/24'")
-    assert "10.64.0.0/24" in good("lease", "deprecate", "10.64.0.0/24", dsn=dsn)
+    assert good_json("lease", "keep", "10.64.0.0/24", dsn=dsn) == {"subnet": "10.64.0.0/24", "draining": False}
+    text = refused("lease", "keep", "10.64.0.0/24", dsn=dsn)
+    assert text.startswith("kea-subnet-deleg: 10.64.0.0/24 is not leased, or not asked back")
+    assert good_json("lease", "list", dsn=dsn)[0]["draining"] is False
+    assert "10.64.0.0/24" in good("lease", "takeback", "10.64.0.0/24", dsn=dsn)
+    assert good("lease", "keep", "10.64.0.0/24", dsn=dsn) == "10.64.0.0/24 is left to its holder\n"
+    assert scene.sql("select count(*) from deleg.takebacks") == [(0,)]
 
 
 @pytest.mark.parametrize(

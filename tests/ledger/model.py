@@ -271,11 +271,7 @@ class Model:
                 if held.state != "quarantined":
                     self.quarantine(block)
                 continue
-            held.asked_back = (
-                origin.server is not None and not origin.removing
-                if origin.closing
-                else held.draining and held.asked_back
-            )
+            held.asked_back = origin.closing or (held.draining and held.asked_back)
             held.draining = held.draining or item.verdict != "full" or origin.closing
             held.due, held.renewed, held.server = False, self.turn, asks.server
             held.push = "push" in (item.detail or {})
@@ -378,6 +374,18 @@ class Model:
             self.remove(prefix)
         return out
 
+    def pool_keep(self, prefix: IPv4Network) -> bool:
+        """Take `pool_remove` back; False where that is not under way, or the RELEASE has just been sent."""
+        origin = self.origins.get(prefix)
+        if origin is None or not origin.removing or (origin.giving_back and not origin.due):
+            return False
+        origin.closing = origin.removing = origin.giving_back = False
+        origin.due = origin.server is not None
+        for block, held in self.held.items():
+            if block.subnet_of(prefix) and held.state in HELD:
+                held.draining = held.draining and not held.asked_back
+        return True
+
     def deprecate(self, block: IPv4Network) -> bool:
         held = self.held.get(block)
         if held is None or held.state not in HELD or held.draining:
@@ -395,6 +403,18 @@ class Model:
         held.draining, held.asked_back = True, False
         self.takebacks[block] = Takeback()
         return True
+
+    def keep_lease(self, block: IPv4Network) -> bool | None:
+        """Leave a lease that was asked back to its holder; None where its origin is closing."""
+        held = self.held.get(block)
+        if held is None or held.state not in HELD:
+            return False
+        if self.origin(block).closing:
+            return None
+        asked = held.draining or block in self.takebacks
+        held.draining = False
+        self.takebacks.pop(block, None)
+        return asked
 
     def takeback_least_used(self, pools: Sequence[int], wanted: int, limit: int, everybody: bool) -> int:
         """Ask the least used leases back, of those used by half at most; return how many.

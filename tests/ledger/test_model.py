@@ -379,9 +379,18 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert self.admin.pool_remove(prefix, SPACES[space]) == held
 
+    @rule(space=spaces, prefix=st.sampled_from(ORIGINS))
+    def keep_pool(self, space: int, prefix: IPv4Network) -> None:
+        self.close_batch()
+        if self.models[space].pool_keep(prefix):
+            self.admin.pool_keep(prefix, SPACES[space])
+        else:
+            with pytest.raises(LedgerError, match="is not being removed"):
+                self.admin.pool_keep(prefix, SPACES[space])
+
     @precondition(lambda self: self.spaces_with(*HELD))
-    @rule(takeback=st.booleans(), data=st.data())
-    def ask_back(self, takeback: bool, data: st.DataObject) -> None:
+    @rule(what=st.sampled_from(("deprecate", "takeback", "keep")), data=st.data())
+    def ask_back(self, what: str, data: st.DataObject) -> None:
         self.close_batch()
         space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
         model = self.models[space]
@@ -389,10 +398,15 @@ class LedgerMachine(RuleBasedStateMachine):
         block = data.draw(
             st.one_of(st.sampled_from(leased), st.sampled_from(leased), st.sampled_from(sorted(model.held)))
         )
-        if takeback:
+        if what == "takeback":
             assert self.admin.lease_takeback(block, SPACES[space]) == model.takeback(block)
-        else:
+        elif what == "deprecate":
             assert self.admin.lease_deprecate(block, SPACES[space]) == model.deprecate(block)
+        elif (kept := model.keep_lease(block)) is None:
+            with pytest.raises(LedgerError, match="asked back with its whole pool"):
+                self.admin.lease_keep(block, SPACES[space])
+        else:
+            assert self.admin.lease_keep(block, SPACES[space]) == kept
 
     # ------------------------------------------------------------------------------------------------ takeback
 

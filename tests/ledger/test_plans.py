@@ -338,6 +338,7 @@ def test_what_the_timers_ask(plans: Plans, query: str) -> None:
 OPERATORS: dict[str, dict[str, object]] = {
     "lease_deprecate": {"space": "default", "prefix": IPv4Network(HELD[0])},
     "lease_takeback": {"space": "default", "prefix": IPv4Network(HELD[0])},
+    "lease_keep": {"space": "default", "prefix": IPv4Network(HELD[0])},
     "history": {"prefix": IPv4Network(HELD[0]), "covering": False},
     "covering": {"prefix": IPv4Network("10.64.0.77/32"), "covering": True},
     "report": {"prefix": IPv4Network(HELD[0])},

@@ -68,7 +68,7 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._find_free_beside(0, '{1}', 24, 24, '{}')",
     "select deleg._tell_networks()",
     "select deleg._close(0, '10.64.0.0/24', 'x')",
-    "select deleg._open(0, '10.64.0.0/24')",
+    "select deleg._open(0, '10.64.0.0/24', 'x')",
     "select deleg._keep(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
     "select deleg._obtain(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
     "select deleg._cut_short(null)",
@@ -84,6 +84,8 @@ OPERATING: tuple[LiteralString, ...] = (
     "select deleg.pool_remove('default', '10.64.0.0/24')",
     "select deleg.lease_deprecate('default', '10.64.0.0/24')",
     "select deleg.lease_takeback('default', '10.64.0.0/24')",
+    "select deleg.lease_keep('default', '10.64.0.0/24')",
+    "select deleg.pool_keep('default', '10.64.0.0/24')",
 )
 SERVING: tuple[LiteralString, ...] = (
     "select deleg.apply('{}'::deleg.message[])",
@@ -215,9 +217,14 @@ def test_the_administrator_can_do_what_the_command_line_does(scene: Database) ->
         assert [row["draining"] for row in admin.subnets()] == [True]
         assert admin.lease_takeback(IPv4Network("10.64.0.0/26"))
         assert not admin.lease_takeback(IPv4Network("10.64.0.64/26"))
+        assert admin.lease_keep(IPv4Network("10.64.0.0/26"))
+        assert [row["draining"] for row in admin.subnets()] == [False]
+        assert not admin.lease_keep(IPv4Network("10.64.0.0/26"))
         admin.space_add("blue")
         admin.space_select("blue", Selector(0, identity=b"x"))
         assert [(row["space"], row["client_id"]) for row in admin.spaces()] == [("default", None), ("blue", "78")]
+        assert admin.pool_remove(IPv4Network("10.64.0.0/24")) == 1
+        admin.pool_keep(IPv4Network("10.64.0.0/24"))
         assert admin.pool_remove(IPv4Network("10.64.0.0/24")) == 1
         assert admin.pool_remove(IPv4Network("10.65.0.0/24")) == 0
         assert admin.check() == []

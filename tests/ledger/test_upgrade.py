@@ -246,6 +246,7 @@ def test_two_upgrades_at_once_are_one(old: Database, version: int) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(old: Database, version: int) -> None:
+    old.sql("drop function if exists deleg._wire_text")
     old.sql("create function deleg._wire_text(p_prefix cidr, p_hierarchical boolean) returns integer return 1")
     before = catalog(old)
     with Admin(old.dsn()) as admin, pytest.raises(LedgerError, match="cannot change return type"):

@@ -21,6 +21,7 @@ from kea_subnet_deleg.ledger import (
     Kept,
     Leased,
     Ledger,
+    LedgerError,
     LedgerUnavailable,
     Measured,
     Networks,
@@ -268,6 +269,38 @@ def test_an_operator_has_the_last_word(database: Database) -> None:
     assert Upstreams(ledger).give_back(3600, 10) == [Leased(0, BLOCK, UPSTREAM)]
     Upstreams(ledger).released(0, BLOCK)
     assert database.blocks() == {}
+
+
+def test_an_operator_may_change_his_mind(database: Database) -> None:
+    """Then upstream is asked at once what it says: it may have asked the space back itself meanwhile."""
+    ledger = database.ledger()
+    obtain(ledger)
+    blocks = [block for xid in (1, 2) for block in lease(ledger, CLIENT, xid, 28)]
+    with database.admin() as admin:
+        assert admin.pool_remove(BLOCK) == 2
+        assert [block.deprecate for block in one(ledger, CLIENT.renew(blocks[0])).blocks] == [True]
+        assert one(ledger, Client.number(2).offer(1, 28)).result is Result.EXHAUSTED
+        admin.pool_keep(BLOCK)
+        assert database.violations() == []
+        assert [lease.prefix for lease in Upstreams(ledger).due(10)] == [BLOCK]
+        assert [block.deprecate for block in one(ledger, CLIENT.renew(*blocks)).blocks] == [False, False]
+        assert prefixes(one(ledger, Client.number(2).offer(2, 28))) == ["172.16.0.32/28"]
+        obtain(ledger, deprecated=True)
+        assert [block.deprecate for block in one(ledger, CLIENT.renew(*blocks)).blocks] == [True, True]
+        with pytest.raises(LedgerError, match="is not being removed"):
+            admin.pool_keep(BLOCK)
+    assert database.violations() == []
+
+
+def test_what_is_being_given_back_is_given_back(database: Database) -> None:
+    ledger = database.ledger()
+    obtain(ledger)
+    with database.admin() as admin:
+        admin.pool_remove(BLOCK)
+        assert Upstreams(ledger).give_back(3600, 10) == [Leased(0, BLOCK, UPSTREAM)]
+        with pytest.raises(LedgerError, match="is not being removed"):
+            admin.pool_keep(BLOCK)
+    assert database.blocks() == {str(BLOCK): "free"}
 
 
 # ------------------------------------------------------------------------------------------------ what is kept
