@@ -106,8 +106,9 @@ def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, Run]:
                 run["slices"].append(round(1e6 * spent / max(1, packets), 2))
     for run in runs.values():
         run["value"] = statistics.median(run["slices"])
-    slices = runs[PLAIN]["slices"] + runs[AGAIN]["slices"]
-    runs[BOTH] = {"value": statistics.median(slices), "slices": slices}
+    plain, again = runs[PLAIN], runs[AGAIN]
+    both = {name: plain[name] + again[name] for name in again if name != "value"}
+    runs[BOTH] = {**both, "value": statistics.median(both["slices"])}
     return runs
 
 

@@ -16,7 +16,7 @@ from tests.client.codec import Block, Type, information
 from tests.client.endpoint import Endpoint
 from tests.client.rfc6656 import Client, Identity, Patience, Reply
 from tests.kea.conftest import MakeSite
-from tests.kea.ledger import events, state, with_parameters
+from tests.kea.ledger import events, figures, state, with_parameters
 from tests.kea.site import Site
 from tests.kea.waiting import wait_until
 
@@ -279,6 +279,7 @@ def test_shortage_asks_the_least_used_back(make_site: MakeSite) -> None:
         assert renewed is not None
         assert not renewed.blocks[0].deprecate
         acks.append(ack)
+    figures(site)
     newcomer = site.client(patience=Patience(0.4, 1))
     assert newcomer.discover(25) == []
     order = told(holders[1])
