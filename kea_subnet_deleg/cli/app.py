@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kea_subnet_deleg import __version__
-from kea_subnet_deleg.cli.output import print_json, print_rows
+from kea_subnet_deleg.cli.output import print_done, print_json, print_rows
 from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
 from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
@@ -85,10 +85,7 @@ def main() -> None:
 @app.command()
 def version(as_json: Json = False) -> None:
     """Print the version."""
-    if as_json:
-        print_json({"version": __version__})
-    else:
-        sys.stdout.write(f"kea-subnet-deleg {__version__}\n")
+    print_done({"version": __version__}, f"kea-subnet-deleg {__version__}", as_json)
 
 
 @ledger.command("init")
@@ -189,10 +186,7 @@ def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn =
     """Add an address space. Prefixes may overlap those of other spaces."""
     with Admin(dsn) as admin:
         admin.space_add(name)
-    if as_json:
-        print_json({"space": name})
-    else:
-        sys.stdout.write(f"added space {name}\n")
+    print_done({"space": name}, f"added space {name}", as_json)
 
 
 @space.command("select")
@@ -217,10 +211,8 @@ def space_select(
         _fail("exactly one of --vss, --network and --client-id is needed")
     with Admin(dsn) as admin:
         admin.space_select(name, Selector(0, vss, network, client_id))
-    if as_json:
-        print_json({"space": name, "vss": vss, "network": network, "client_id": client_id})
-    else:
-        sys.stdout.write(f"space {name} is selected by {vss or network or (client_id or b'').hex(':')}\n")
+    text = f"space {name} is selected by {vss or network or (client_id or b'').hex(':')}"
+    print_done({"space": name, "vss": vss, "network": network, "client_id": client_id}, text, as_json)
 
 
 @space.command("list")
@@ -270,10 +262,11 @@ def pool_add(
     new = Pool(prefix, pool_name, max_lease_time, space_name, terms)
     with Admin(dsn) as admin:
         admin.pool_add(new)
-    if as_json:
-        print_json({"space": space_name, "origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time})
-    else:
-        sys.stdout.write(f"added {prefix}\n")
+    print_done(
+        {"space": space_name, "origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time},
+        f"added {prefix}",
+        as_json,
+    )
 
 
 @pool.command("list")
@@ -310,10 +303,7 @@ def pool_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn =
     """Take `pool remove` back: subnets are leased from the pool again, and what is held of it is no longer asked back."""
     with Admin(dsn) as admin:
         admin.pool_keep(prefix, space_name)
-    if as_json:
-        print_json({"origin": prefix, "closing": False})
-    else:
-        sys.stdout.write(f"{prefix} stays\n")
+    print_done({"origin": prefix, "closing": False}, f"{prefix} stays", as_json)
 
 
 @lease.command("list")
@@ -346,10 +336,7 @@ def lease_deprecate(
         done = admin.lease_deprecate(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased, or was asked back already; see `lease list`")
-    if as_json:
-        print_json({"subnet": prefix, "draining": True})
-    else:
-        sys.stdout.write(f"{prefix} will be asked back at its next renewal\n")
+    print_done({"subnet": prefix, "draining": True}, f"{prefix} will be asked back at its next renewal", as_json)
 
 
 @lease.command("takeback")
@@ -361,10 +348,8 @@ def lease_takeback(
         done = admin.lease_takeback(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased; see `lease list`")
-    if as_json:
-        print_json({"subnet": prefix, "draining": True, "takeback": True})
-    else:
-        sys.stdout.write(f"the holder of {prefix} is being told to renew, and will be asked for it\n")
+    text = f"the holder of {prefix} is being told to renew, and will be asked for it"
+    print_done({"subnet": prefix, "draining": True, "takeback": True}, text, as_json)
 
 
 @lease.command("keep")
@@ -374,10 +359,7 @@ def lease_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn 
         done = admin.lease_keep(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased, or not asked back; see `lease list`")
-    if as_json:
-        print_json({"subnet": prefix, "draining": False})
-    else:
-        sys.stdout.write(f"{prefix} is left to its holder\n")
+    print_done({"subnet": prefix, "draining": False}, f"{prefix} is left to its holder", as_json)
 
 
 @hook.command("path")
@@ -386,10 +368,7 @@ def hook_path(as_json: Json = False) -> None:
     path = _hook_library()
     if path is None:
         _fail("libdhcp_subnet_deleg.so is missing from this installation; install the package where Kea's headers are")
-    if as_json:
-        print_json({"library": str(path)})
-    else:
-        sys.stdout.write(f"{path}\n")
+    print_done({"library": str(path)}, str(path), as_json)
 
 
 def _hook_library() -> Path | None:
@@ -420,10 +399,8 @@ def config_check(
         settings = check(file)
     except BadConfiguration as error:
         _fail(f"{file}: {error}")
-    if as_json:
-        print_json({"file": str(file), "good": True, "policy": settings.policy})
-    else:
-        sys.stdout.write(f"{file}: the parameters of libdhcp_subnet_deleg.so are good\n")
+    text = f"{file}: the parameters of libdhcp_subnet_deleg.so are good"
+    print_done({"file": str(file), "good": True, "policy": settings.policy}, text, as_json)
 
 
 @config.command("stanza")

@@ -54,6 +54,14 @@ def print_json(value: object) -> None:
     sys.stdout.write("\n")
 
 
+def print_done(value: object, text: str, as_json: bool) -> None:
+    """Print what was done: in words, or as JSON."""
+    if as_json:
+        print_json(value)
+    else:
+        sys.stdout.write(f"{text}\n")
+
+
 def print_rows(rows: Rows, columns: Sequence[str], as_json: bool, empty: str) -> None:
     """Print all of the rows as JSON, or these columns of them as a table; `empty` says that there are none."""
     if as_json:
