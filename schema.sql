@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (6);
+insert into deleg.schema_version (version) values (7);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -667,13 +667,6 @@ begin
     return v_freed;
 end $$;
 
--- These were offered, for so many seconds.
-create or replace function deleg._hold(p_space integer, p_prefixes cidr[], p_seconds bigint) returns void
-language plpgsql as $$
-begin
-    insert into deleg.holds (ends, space, prefixes) values (now() + make_interval(secs => p_seconds), p_space, p_prefixes);
-end $$;
-
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
 create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
 language plpgsql as $$
@@ -842,7 +835,8 @@ begin
         perform deleg._note(p_space, p_identity, 'exhausted', 'nothing free that fits', p_op -> 'sizes');
         return jsonb_build_object('outcome', 'exhausted');
     end if;
-    perform deleg._hold(p_space, v_taken_all, (p_op ->> 'hold')::bigint);
+    insert into deleg.holds (ends, space, prefixes)
+    values (now() + make_interval(secs => (p_op ->> 'hold')::bigint), p_space, v_taken_all);
     if not v_uniform then                                    -- one option 51 speaks for all blocks of a message (RFC 6656 4.2)
         update deleg.blocks set lease_time = v_least
          where space = p_space and lessee = v_lessee and xid = v_xid and state = 'offered';
@@ -1038,15 +1032,17 @@ begin
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'), 'held', v_held, 'used', v_used);
 end $$;
 
--- Addresses that a lessee is offered, that it holds, and that it uses of these.
-create or replace function deleg._held(p_space integer, p_lessee bigint) returns table (offered bigint, held bigint, used bigint)
+-- Addresses that a lessee is offered, that it holds, and that it uses of these; and how many blocks are of one of its transactions.
+create or replace function deleg._held(p_space integer, p_lessee bigint, p_xid bigint default null)
+returns table (offered bigint, held bigint, used bigint, of_xid bigint)
 language sql stable as $$
     select coalesce(sum(deleg._size(b.prefix)) filter (where b.state = 'offered'), 0)::bigint,
-           coalesce(sum(deleg._size(b.prefix)) filter (where b.state <> 'offered'), 0)::bigint, coalesce(sum(u.used), 0)::bigint
+           coalesce(sum(deleg._size(b.prefix)) filter (where b.state <> 'offered'), 0)::bigint, coalesce(sum(u.used), 0)::bigint,
+           count(*) filter (where b.xid = p_xid)
       from deleg.blocks b
       left join lateral (
             select deleg._used(x.prefix, x.in_use, x.high_water) as used from deleg.usage x
-             where x.space = b.space and x.prefix = b.prefix offset 0) as u on b.state <> 'offered'
+             where b.state <> 'offered' and x.space = b.space and x.prefix = b.prefix offset 0) as u on true
      where b.space = p_space and b.lessee = p_lessee and b.xid is not null
 $$;
 
@@ -1264,17 +1260,17 @@ language plpgsql as $$
 declare
     g record;                                                -- messages that want the same: an array for each field
     t record;                                                -- what they get: likewise
-    v_lessees bigint[];
     v_granted bigint[];
 begin
     for g in
         select a.space, a.pools, a.wanted, a.hold, count(*)::integer as messages, array_agg(a.n) as n, array_agg(a.who) as who,
-               array_agg(a.known) as known, array_agg(a.xid) as xid, array_agg(a.server) as server, array_agg(a.contact) as contact,
-               array_agg(a.lease_time) as lease_time, array_agg(a.asked) as asked, array_agg(a.slot) as slot,
-               array_agg(a.hierarchical) as hierarchical, array_agg(a.reason) as reason, array_agg(a.detail) as detail,
-               max(a.shortest) as shortest
-          from (select w.n, w.space, w.pools, s.wanted, w.hold, i.who, l.lessee as known, w.xid, w.server, w.contact, w.lease_time, w.asked,
-                       s.slot, s.hierarchical, s.reason, s.detail, w.shortest
+               array_agg(a.lessee) as lessee, array_agg(a.new) as new, array_agg(a.xid) as xid, array_agg(a.server) as server,
+               array_agg(a.contact) as contact, array_agg(a.lease_time) as lease_time, array_agg(a.asked) as asked,
+               array_agg(a.slot) as slot, array_agg(a.hierarchical) as hierarchical, array_agg(a.reason) as reason,
+               array_agg(a.detail) as detail, max(a.shortest) as shortest
+          from (select w.n, w.space, w.pools, s.wanted, w.hold, i.who, coalesce(l.lessee, nextval('deleg.lessees_lessee_seq')) as lessee,
+                       l.lessee is null as new, w.xid, w.server, w.contact, w.lease_time, w.asked, s.slot, s.hierarchical, s.reason, s.detail,
+                       w.shortest
                   from rows from (unnest(p_n), unnest(p_messages)) as w (n)
                  cross join lateral (
                         select (x.size ->> 0)::smallint as slot, (x.size ->> 1)::integer as wanted, (x.size ->> 3)::boolean as hierarchical,
@@ -1288,20 +1284,21 @@ begin
                  order by w.space, s.wanted, w.pools, w.hold, w.n) as a
          group by a.space, a.wanted, a.pools, a.hold
     loop
-        continue when exists (select from deleg.pools where pool = any (g.pools) and reserve > 0);
         perform pg_advisory_xact_lock(220, g.space);         -- lock 2
-        -- What is barred in _offer(): rare, so one by one. Not before lock 2, since who has it may be adding an origin.
-        continue when exists (
+        -- A reserve, and what is barred in _offer(): rare, so one by one. Not before lock 2, since who has it may be adding an origin.
+        continue when exists (select from deleg.pools where pool = any (g.pools) and reserve > 0) or exists (
             select from deleg.origins o
              where o.space = g.space and o.kind = 'upstream'
                and (o.expires < now() + make_interval(secs => coalesce(g.shortest, 1))
                     or o.upstream = any (array(select c.address from unnest(g.contact) as c))));
-        -- Best fit, lowest address first, each wholly before the next; `split`: the last, where not all of it is needed.
+        -- Best fit, lowest address first, each wholly before the next; `split`: the last, where not all of it is needed. For how long
+        -- each is leased: `usual` or, where that is null, as the server does; `longest` at most.
         select array_agg(x.prefix) as prefix, array_agg(x.row) as row, array_agg(x.origin) as origin, array_agg(x.pool) as pool,
-               count(*)::integer as blocks, max(x.split)::cidr as split
+               array_agg(x.usual) as usual, array_agg(x.longest) as longest, count(*)::integer as blocks, max(x.split)::cidr as split
           into t
           from (select set_masklen(c.prefix::inet + i * (1::bigint << (32 - g.wanted)), g.wanted)::cidr as prefix, c.origin, c.pool,
-                       case when i = 0 then c.row end as row, case when c.before + c.room > g.messages then c.prefix end as split
+                       l.usual, l.longest, case when i = 0 then c.row end as row,
+                       case when c.before + c.room > g.messages then c.prefix end as split
                   from (select f.*, (sum(f.room) over (order by masklen(f.prefix) desc, f.prefix) - f.room)::bigint as before
                           from unnest(g.pools) as p (pool)
                          cross join lateral (
@@ -1310,42 +1307,41 @@ begin
                                  where b.space = g.space and b.pool = p.pool and b.due is null and not b.draining
                                    and masklen(b.prefix) <= g.wanted
                                  order by masklen(b.prefix) desc, b.prefix limit g.messages) as f) as c
+                 cross join lateral (
+                        select p.lease_time as usual, deleg._within(4294967295, o) as longest
+                          from deleg.origins o, deleg.pools p where o.space = g.space and o.prefix = c.origin and p.pool = c.pool offset 0) as l
                  cross join lateral generate_series(0, least(c.room, g.messages - c.before) - 1) as i
                  where c.before < g.messages
                  order by c.before + i) as x;
         continue when t.blocks = 0;
 
-        v_lessees := array(select coalesce(known, nextval('deleg.lessees_lessee_seq')) from unnest(g.known[:t.blocks]) as w (known));
         insert into deleg.lessees (lessee, space, identity, address, port, relayed, hardware, nonce) overriding system value
         select w.lessee, g.space, w.who, w.address, w.port, w.relayed, decode(w.hardware, 'hex'), decode(w.nonce, 'hex')
-          from rows from (unnest(v_lessees), unnest(g.known), unnest(g.who), unnest(g.contact)) as w (lessee, known, who)
-         where w.known is null and w.lessee is not null;
+          from rows from (unnest(t.prefix), unnest(g.lessee), unnest(g.new), unnest(g.who), unnest(g.contact)) as w (prefix, lessee, new, who)
+         where w.prefix is not null and w.new;
         v_granted := array(
-            select x.granted
-              from unnest(t.origin, t.pool, g.asked, g.lease_time) as w (origin, pool, asked, lease_time)
-             cross join lateral (
-                    select deleg._within(coalesce(w.asked, p.lease_time, w.lease_time), o) as granted
-                      from deleg.origins o, deleg.pools p where o.space = g.space and o.prefix = w.origin and p.pool = w.pool offset 0) as x);
+            select least(coalesce(w.asked, w.usual, w.lease_time), w.longest)
+              from unnest(g.asked, t.usual, g.lease_time, t.longest) as w (asked, usual, lease_time, longest) where w.longest is not null);
 
         update deleg.blocks b
            set prefix = w.prefix, state = 'offered', hierarchical = w.hierarchical, lessee = w.lessee, xid = w.xid, slot = w.slot,
                server = w.server, lease_time = w.granted, since = now(), expires = now() + make_interval(secs => g.hold),
                due = deleg._ends(w.granted), reason = w.reason, detail = w.detail
-          from unnest(t.row, t.prefix, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+          from unnest(t.row, t.prefix, g.hierarchical, g.lessee, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
                as w (row, prefix, hierarchical, lessee, xid, slot, server, granted, reason, detail)
          where b.ctid = w.row;
         insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, server, lease_time, expires, due,
                                   reason, detail)
         select g.space, w.prefix, w.origin, w.pool, 'offered'::deleg.block_state, w.hierarchical, w.lessee, w.xid, w.slot, w.server,
                w.granted, now() + make_interval(secs => g.hold), deleg._ends(w.granted), w.reason, w.detail
-          from unnest(t.row, t.prefix, t.origin, t.pool, g.hierarchical, v_lessees, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
+          from unnest(t.row, t.prefix, t.origin, t.pool, g.hierarchical, g.lessee, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
                as w (row, prefix, origin, pool, hierarchical, lessee, xid, slot, server, granted, reason, detail)
          where w.row is null and w.prefix is not null
         union all
         select g.space, rest.prefix, t.origin[t.blocks], t.pool[t.blocks], 'free',
                null, null, null, null, null, null, null, null, 'split', null
           from deleg._behind(t.split, t.prefix[t.blocks]) as rest (prefix);
-        perform deleg._hold(g.space, t.prefix, g.hold);
+        insert into deleg.holds (ends, space, prefixes) values (now() + make_interval(secs => g.hold), g.space, t.prefix);
 
         return query
             select w.n, '{"outcome":"offered","lease_time":' || w.granted || ',"more":' || coalesce(w.detail ? 'push', false)
@@ -1384,23 +1380,23 @@ language plpgsql as $$
 begin
     return query
         with found as materialized (
-            select w.n, w.space, w.server, w.held, w.contact, l.lessee, l.nonce, b.row, o.granted,
+            select w.n, w.space, w.server, w.contact, l.lessee, l.nonce, b.row, o.granted, h.offered + h.held as held, h.used,
                    deleg._elsewhere(w.contact, l.address, l.port, l.relayed, l.hardware, l.nonce) as elsewhere
               from rows from (unnest(p_n), unnest(p_messages)) as w (n)
              cross join lateral (
                     select x.lessee, x.address, x.port, x.relayed, x.hardware, x.nonce from deleg.lessees x
                      where x.space = w.space and x.identity = decode(w.identity, 'hex') offset 0) as l
              cross join lateral (
-                    select x.ctid as row, x.origin, x.lease_time, x.xid, x.slot from deleg.blocks x
+                    select x.ctid as row, x.origin, x.lease_time, x.xid from deleg.blocks x
                      where x.space = w.space and x.prefix = (w.blocks -> 0 ->> 0)::cidr and x.lessee = l.lessee and x.state = 'offered'
                        and x.hierarchical = (w.blocks -> 0 ->> 1)::boolean and (not (w.blocks -> 0 ->> 2)::boolean or x.detail ? 'push')
                     offset 0) as b
              cross join lateral (
                     select deleg._within(b.lease_time, x) as granted from deleg.origins x where x.space = w.space and x.prefix = b.origin offset 0) as o
+              left join lateral (select x.* from deleg._held(w.space, l.lessee, b.xid) as x where w.held offset 0) as h on true
              where jsonb_array_length(w.blocks) = 1 and o.granted > 0
-               and not exists (
-                    select from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid and x.slot <> b.slot
-                    offset 0)),
+               and coalesce(h.of_xid, (
+                    select count(*) from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid)) = 1),
         -- A block that somebody has just changed is looked at once more, or left to _accept().
         leased as (
             update deleg.blocks b
@@ -1409,11 +1405,10 @@ begin
                    since = now(), reason = 'accepted'
               from found f
              where b.ctid = f.row and b.lessee = f.lessee and b.state = 'offered'
-            returning f.n, f.space, f.lessee, f.contact, f.nonce, f.elsewhere, f.held, b.prefix, b.hierarchical, b.lease_time)
+            returning f.n, f.space, f.lessee, f.contact, f.nonce, f.elsewhere, f.held, f.used, b.prefix, b.hierarchical, b.lease_time)
         select d.n, '{"outcome":"acknowledged","lease_time":' || d.lease_time || ',"blocks":[' || deleg._wire_text(d.prefix, d.hierarchical) || ']'
                     || deleg._nonce_text(d.lessee, d.contact, d.nonce, d.elsewhere)
-                    || case when d.held then (select ',"held":' || (h.offered + h.held) || ',"used":' || h.used from deleg._held(d.space, d.lessee) h) else '' end
-                    || '}'
+                    || coalesce(',"held":' || d.held || ',"used":' || d.used, '') || '}'
           from leased d;
     if exists (select from unnest(p_messages) as w where w.blocks #> '{0,1}' = 'false') then
         perform deleg._tell_networks();
