@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.delegations import OUTSTANDING, cpu_of, load
 from bench.figure import Figure, Plan, Plans, Progress, Run
-from bench.rig import Rig
+from bench.rig import WIDE_POOL, Rig
 from bench.usage import Spent
 
 PLANS = Plans(quick=Plan(runs=2, warmup=0.5, window=3.0), full=Plan(runs=9, warmup=2.0, window=8.0, full=True))
@@ -22,7 +22,8 @@ LEASING = 30.0  # seconds at most until all have their blocks
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B4: `plan.runs` of renewals and of delegations beside them, first one and then the other first."""
     figure = Figure("exchanges/s")
-    with Rig() as rig, rig.kea4(plan.policy) as kea:
+    # All delegations are on one ledger: were space scarce by them, renewals would have flag d.
+    with Rig(WIDE_POOL) as rig, rig.kea4(plan.policy) as kea:
         held = rig.directory / "held"
         leased = load(rig, "--clients", str(BLOCKS), "--given", str(held), warmup=0.0, window=LEASING)
         if leased["completed"] < BLOCKS:

@@ -44,10 +44,10 @@ class Leases(enum.StrEnum):
 
 
 class Rig(Lab):
-    """A lab of topology `single`, of which each figure starts the server it measures."""
+    """A lab of topology `single`, of which each figure starts the server it measures; it delegates from `pool`."""
 
-    def __init__(self) -> None:
-        super().__init__("single", name=f"bench-{os.getpid()}", pools=[POOL], severities=WARN)
+    def __init__(self, pool: IPv4Network = POOL) -> None:
+        super().__init__("single", name=f"bench-{os.getpid()}", pools=[pool], severities=WARN)
         self._directory6 = self.directory / "kea6"
 
     @property
