@@ -80,7 +80,7 @@ class Client:
         leases = [block_of(outcome, Result.ACKNOWLEDGED) for outcome in self._ledger.apply(accepts)]
         self.batches += 1
         self.latencies.append((offered - began, time.monotonic() - offered))
-        if [lease.prefix for lease in leases] != [block.prefix for block in blocks]:
+        if leases != blocks:
             raise RuntimeError(f"offered {blocks}, leased {leases}")
 
     def _offer(self, identity: bytes) -> Offer:

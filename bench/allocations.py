@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 from typing import Final
 
-from bench.figure import Figure, Plan, Plans, Progress, Row, Run
+from bench.figure import Figure, Plan, Plans, Progress, Row, Run, over
 from bench.ledgers import BATCH, CLIENTS, Ledgers
 from bench.load import quantile
 
@@ -14,6 +14,7 @@ PLANS = Plans(quick=Plan(runs=2, warmup=0.0, window=2.0), full=Plan(runs=9, warm
 LEDGER: Final = "b5"
 NO_END: Final = 1_000_000  # batches
 ALONE: Final = 200  # allocations one after the other, in each run, at most
+FEWER: Final = (1, 2)  # clients, with `full`: a server has two connections that allocate
 
 
 def measure(plan: Plan, progress: Progress) -> Figure:
@@ -21,18 +22,32 @@ def measure(plan: Plan, progress: Progress) -> Figure:
     figure = Figure("allocations/s, commits/s")
     alone = figure.others["one alone, milliseconds"] = []
     with Ledgers() as ledgers:
-        ledgers.copy(LEDGER)
         for number in range(1, plan.runs + 1):
-            figure.peer.append({"value": ledgers.commits(plan.window), "clients": CLIENTS})
-            run = ledgers.allocate(LEDGER, NO_END, plan.window)
-            figure.ours.append({**run, "clients": CLIENTS, "batch": BATCH})
+            ledgers.copy(LEDGER)  # empty: it has a quarter of a million /26
+            for clients in (*(FEWER if plan.full else ()), CLIENTS):
+                commits, run = _turn(ledgers, plan.window, clients)
+                figure.ratios.setdefault(_named(clients), []).append(over(run["value"], commits["value"]))
+                if clients == CLIENTS:
+                    figure.peer.append(commits)
+                    figure.ours.append(run)
+                values = f"{run['value']:.0f} allocations/s, {commits['value']:.0f} commits/s"
+                progress(f"B5 run {number} of {plan.runs}, {_named(clients)}, batches of {BATCH}: {values}")
             alone.append(_alone(ledgers.allocate(LEDGER, ALONE, plan.window, clients=1, batch=1)))
-            values = f"{run['value']:.0f} allocations/s, {figure.peer[-1]['value']:.0f} commits/s"
-            progress(f"B5 run {number} of {plan.runs}, {CLIENTS} clients, batches of {BATCH}: {values}")
-        if violations := ledgers.sql_of(LEDGER, "select * from deleg.ledger_check()"):
-            raise RuntimeError(f"the ledger does not keep its invariants: {violations}")
+            if violations := ledgers.sql_of(LEDGER, "select * from deleg.ledger_check()"):
+                raise RuntimeError(f"the ledger does not keep its invariants: {violations}")
+    figure.decisive = _named(CLIENTS)
     figure.tables["latency of one allocation alone, milliseconds"] = _quantiles(alone)
     return figure
+
+
+def _turn(ledgers: Ledgers, seconds: float, clients: int) -> tuple[Run, Run]:
+    """Commits, and allocations beside them, with so many clients."""
+    commits = {"value": ledgers.commits(seconds, clients), "clients": clients}
+    return commits, {**ledgers.allocate(LEDGER, NO_END, seconds, clients=clients), "clients": clients, "batch": BATCH}
+
+
+def _named(clients: int) -> str:
+    return f"{clients} client{'s' * (clients > 1)}"
 
 
 def _alone(run: Run) -> Run:

@@ -65,11 +65,11 @@ class Ledgers(Lab):
         """Run SQL in one of the databases as the superuser and return psql's bare output."""
         return self.cluster.execute(database, *statements)
 
-    def commits(self, seconds: float) -> float:
-        """Commits/s of one row each by pgbench, with as many clients as allocate."""
+    def commits(self, seconds: float, clients: int = CLIENTS) -> float:
+        """Commits/s of one row each by pgbench with so many clients."""
         whole = max(1, round(seconds))  # pgbench takes no fractions
         where = ("-h", str(self.cluster.directory), "-U", "postgres", "postgres")
-        load = ("-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(CLIENTS), "-T", str(whole))
+        load = ("-n", "-M", "prepared", "-c", str(clients), "-j", str(clients), "-T", str(whole))
         printed = run(str(binaries() / "pgbench"), *load, "-f", str(self.directory / "commit.sql"), *where)
         found = _TPS.search(printed)
         if found is None:
