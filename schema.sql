@@ -1505,25 +1505,34 @@ declare
     v_outcome jsonb;
     v_soon boolean;
     v_spaces bigint;
+    v_clients bigint[];
+    v_op text;                                               -- of all messages, if they are of one kind, each of another client,
+    v_whole boolean;                                         --   as nearly always: then they need not be parted
     v_short_spaces integer[] := '{}';                        -- our own leases that are to be renewed first: where,
     v_short cidr[] := '{}';                                  --   and which
 begin
     perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
-    select coalesce(bool_and(m.op in ('offer', 'list', 'note')), true), count(distinct m.space) into v_soon, v_spaces from unnest(p_batch) as m;
+    select coalesce(bool_and(m.op in ('offer', 'list', 'note')), true), count(distinct m.space),
+           min(coalesce(m.op, '') collate "C"), min(coalesce(m.op, '') collate "C") = max(coalesce(m.op, '') collate "C"),
+           array_agg(distinct hashtextextended(m.identity, m.space))
+      into v_soon, v_spaces, v_op, v_whole, v_clients from unnest(p_batch) as m;
     if v_soon then       -- losing an offer is harmless (its REQUEST is checked again): nothing that has to wait for the disk (I6)
         perform set_config('synchronous_commit', 'off', true);
     end if;
-    perform pg_advisory_xact_lock(k)
-       from (select distinct hashtextextended(m.identity, m.space) as k from unnest(p_batch) as m order by k) as clients;
+    perform pg_advisory_xact_lock(k) from (select k from unnest(v_clients) as k order by k) as clients;
     if cardinality(p_batch) > 1 then
+        v_whole := v_whole and cardinality(v_clients) = cardinality(p_batch);
         -- The first message of each client, by kind; offers last, since they need lock 2.
         for v_many in
-            select op, array_agg(n order by n) as n, array_agg(message order by n) as messages
+            select v_op as op, array(select generate_subscripts(p_batch, 1)) as n, p_batch as messages
+             where v_whole and v_op in ('offer', 'accept', 'renew')
+            union all
+           (select op, array_agg(n order by n), array_agg(message order by n)
               from (select distinct on (identity, space) n, op, message
                       from (select row_number() over ()::integer as n, m.op, m.space, m.identity collate "C" as identity, m as message
-                              from unnest(p_batch) as m) as messages
+                              from unnest(p_batch) as m where not v_whole) as messages
                      order by identity, space, n) as first
-             where op in ('offer', 'accept', 'renew') group by op order by op = 'offer'
+             where op in ('offer', 'accept', 'renew') group by op order by op = 'offer')
         loop
             case v_many.op
                 when 'accept' then
