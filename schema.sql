@@ -190,8 +190,9 @@ create table deleg.blocks (
 -- Best fit: the smallest free block that holds the request, lowest address first; of a pool, and of one origin (affinity).
 create index blocks_free on deleg.blocks (space, pool, masklen(prefix) desc, prefix) where due is null and not draining;
 create index blocks_free_origin on deleg.blocks (space, origin, masklen(prefix) desc, prefix) where due is null and not draining;
--- I7, and what a client holds.
-create unique index blocks_transaction on deleg.blocks (space, lessee, xid, slot) where xid is not null;
+-- I7, and what a client holds: by its number alone, which is of one space. Were the space a condition beside it, a plan that knows nothing of the
+-- table yet could as well read the whole space by the primary key.
+create unique index blocks_transaction on deleg.blocks (lessee, xid, slot) where xid is not null;
 -- What is due: leases and quarantines that end.
 create index blocks_due on deleg.blocks (due) where due is not null;
 -- What we serve addresses of: for networks, and for relays.
@@ -653,13 +654,13 @@ declare
     v_prefix cidr;
     v_freed integer := 0;
 begin
-    if not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid and state = 'offered') then
+    if not exists (select from deleg.blocks where lessee = p_lessee and xid = p_xid and state = 'offered') then
         return 0;
     end if;
     -- Read what to free only once alone: until then the sweeper may end these offers, and other clients get the blocks.
     perform pg_advisory_xact_lock(220, p_space);   -- lock 2
     for v_prefix in
-        select prefix from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid and state = 'offered'
+        select prefix from deleg.blocks where lessee = p_lessee and xid = p_xid and state = 'offered'
     loop
         perform deleg._free(p_space, v_prefix, p_reason);
         v_freed := v_freed + 1;
@@ -756,7 +757,7 @@ begin
                bool_or(coalesce(detail ? 'push', false))
           into v_blocks, v_least, v_more
           from deleg.blocks
-         where space = p_space and lessee = v_lessee and xid = v_xid and state in ('offered', 'leased', 'reserved');
+         where lessee = v_lessee and xid = v_xid and state in ('offered', 'leased', 'reserved');
         if v_blocks is not null then
             return jsonb_build_object('outcome', 'offered', 'lease_time', v_least, 'blocks', v_blocks, 'more', v_more);
         end if;
@@ -779,7 +780,7 @@ begin
     for v_size in select value from jsonb_array_elements(p_op -> 'sizes') loop
         if p_op ->> 'max_blocks' is not null or p_op ->> 'max_addresses' is not null then
             select count(*), coalesce(sum(deleg._size(prefix)), 0) into v_held_blocks, v_held
-              from deleg.blocks where space = p_space and lessee = v_lessee and xid is not null and state in ('offered', 'leased', 'reserved');
+              from deleg.blocks where lessee = v_lessee and xid is not null and state in ('offered', 'leased', 'reserved');
             if v_held_blocks >= (p_op ->> 'max_blocks')::bigint
                or v_held + (1::bigint << (32 - (v_size ->> 1)::integer)) > (p_op ->> 'max_addresses')::bigint then
                 v_limited := true;
@@ -839,7 +840,7 @@ begin
     values (now() + make_interval(secs => (p_op ->> 'hold')::bigint), p_space, v_taken_all);
     if not v_uniform then                                    -- one option 51 speaks for all blocks of a message (RFC 6656 4.2)
         update deleg.blocks set lease_time = v_least
-         where space = p_space and lessee = v_lessee and xid = v_xid and state = 'offered';
+         where lessee = v_lessee and xid = v_xid and state = 'offered';
     end if;
     return jsonb_build_object('outcome', 'offered', 'lease_time', v_least, 'blocks', v_blocks, 'more', v_more);
 end $$;
@@ -903,7 +904,7 @@ begin
         select f.* into v_free
           from (select distinct origin from (
                     select origin from deleg.blocks
-                     where space = p_space and lessee = p_lessee and xid is not null and state in ('offered', 'leased', 'reserved') limit 64) as sample) as o
+                     where lessee = p_lessee and xid is not null and state in ('offered', 'leased', 'reserved') limit 64) as sample) as o
          cross join lateral (
                 select * from deleg.blocks
                  where space = p_space and origin = o.origin and due is null and not draining and masklen(prefix) <= p_wanted
@@ -1006,7 +1007,7 @@ begin
              where x.space = p_space and x.prefix = (w.block ->> 0)::cidr and x.lessee = v_lessee
                and x.hierarchical = (w.block ->> 1)::boolean
                and (not (w.block ->> 2)::boolean or exists (
-                    select from deleg.blocks y where y.space = x.space and y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push'))
+                    select from deleg.blocks y where y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push'))
                and x.state in ('offered', 'leased', 'reserved') offset 0 for update) as b
       join deleg.origins o on o.space = p_space and o.prefix = b.origin;
     if v_kept = 0 or v_kept < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
@@ -1019,21 +1020,21 @@ begin
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
      where ctid = any (v_rows);
     if exists (select from deleg.blocks
-                where space = p_space and lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
+                where lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
         perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;
     end if;
     if v_reserved then
         perform deleg._tell_networks();
     end if;
     if (p_op ->> 'held')::boolean then
-        select offered + held, used into v_held, v_used from deleg._held(p_space, v_lessee);
+        select offered + held, used into v_held, v_used from deleg._held(v_lessee);
     end if;
     return jsonb_build_object('outcome', 'acknowledged', 'lease_time', v_least, 'blocks', v_blocks,
                               'nonce', deleg._contact(v_lessee, p_op -> 'contact'), 'held', v_held, 'used', v_used);
 end $$;
 
 -- Addresses that a lessee is offered, that it holds, and that it uses of these; and how many blocks are of one of its transactions.
-create or replace function deleg._held(p_space integer, p_lessee bigint, p_xid bigint default null)
+create or replace function deleg._held(p_lessee bigint, p_xid bigint default null)
 returns table (offered bigint, held bigint, used bigint, of_xid bigint)
 language sql stable as $$
     select coalesce(sum(deleg._size(b.prefix)) filter (where b.state = 'offered'), 0)::bigint,
@@ -1043,7 +1044,7 @@ language sql stable as $$
       left join lateral (
             select deleg._used(x.prefix, x.in_use, x.high_water) as used from deleg.usage x
              where b.state <> 'offered' and x.space = b.space and x.prefix = b.prefix offset 0) as u on true
-     where b.space = p_space and b.lessee = p_lessee and b.xid is not null
+     where b.lessee = p_lessee and b.xid is not null
 $$;
 
 -- RENEW or REBIND (RFC 6656 5.1, 5.2; seed [0137-143]). Outcome: acknowledged, refused, nothing; postponed, if the op says "through" and
@@ -1228,7 +1229,7 @@ begin
                    case when b.expires = 'infinity' then 4294967295
                         else greatest(0, floor(extract(epoch from b.expires - now())))::bigint end as remaining
               from (select * from deleg.blocks
-                     where space = p_space and lessee = v_lessee and xid is not null and state in ('leased', 'reserved') offset 0) as b
+                     where lessee = v_lessee and xid is not null and state in ('leased', 'reserved') offset 0) as b
               join deleg.origins o on o.space = b.space and o.prefix = b.origin
              where p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr
              order by b.prefix limit (p_op ->> 'limit')::integer + 1) as page;
@@ -1361,9 +1362,9 @@ begin
     end if;
     -- Not what it was offered already, and affinity: that is no matter where all is of one origin, or it holds nothing.
     return p_max_blocks is null and p_max_addresses is null
-       and not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid = p_xid)
+       and not exists (select from deleg.blocks where lessee = p_lessee and xid = p_xid)
        and ((select count(*) from deleg.origins where space = p_space and pool = any (p_pools) and not closing) = 1
-            or not exists (select from deleg.blocks where space = p_space and lessee = p_lessee and xid is not null));
+            or not exists (select from deleg.blocks where lessee = p_lessee and xid is not null));
 end $$;
 
 -- What of p_whole is behind p_part, in blocks as large as can be. Nothing where p_whole is null.
@@ -1393,10 +1394,10 @@ begin
                     offset 0) as b
              cross join lateral (
                     select deleg._within(b.lease_time, x) as granted from deleg.origins x where x.space = w.space and x.prefix = b.origin offset 0) as o
-              left join lateral (select x.* from deleg._held(w.space, l.lessee, b.xid) as x where w.held offset 0) as h on true
+              left join lateral (select x.* from deleg._held(l.lessee, b.xid) as x where w.held offset 0) as h on true
              where jsonb_array_length(w.blocks) = 1 and o.granted > 0
                and coalesce(h.of_xid, (
-                    select count(*) from deleg.blocks x where x.space = w.space and x.lessee = l.lessee and x.xid = b.xid)) = 1),
+                    select count(*) from deleg.blocks x where x.lessee = l.lessee and x.xid = b.xid)) = 1),
         -- A block that somebody has just changed is looked at once more, or left to _accept().
         leased as (
             update deleg.blocks b
@@ -1796,7 +1797,7 @@ begin
         select w.n::integer, h.held, h.used
           from unnest(p_spaces, p_identities) with ordinality as w (space, identity, n)
          cross join lateral (select x.lessee from lessees x where x.space = w.space and x.identity = w.identity offset 0) as l
-         cross join lateral _held(w.space, l.lessee) as h;
+         cross join lateral _held(l.lessee) as h;
 end $$;
 
 -- Tallies of connections that are no more are added up. One server at a time.
@@ -2982,7 +2983,7 @@ create or replace view report.lessees as
             select count(b.prefix) as subnets, coalesce(sum(deleg._size(b.prefix)), 0)::bigint as held,
                    coalesce(sum(deleg._used(u.prefix, u.in_use, u.high_water)), 0)::bigint as used, max(b.renewed) as last_renewed
               from deleg.blocks b left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
-             where b.space = l.space and b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')) as h on true;
+             where b.lessee = l.lessee and b.xid is not null and b.state in ('leased', 'reserved')) as h on true;
 
 -- What there is: size, what is free (and in which sizes), and what the rest is.
 create or replace view report.pools as
