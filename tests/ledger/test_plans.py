@@ -194,6 +194,20 @@ def test_the_clients_messages(plans: Plans) -> None:
             assert rows_read(found) < 200, name
 
 
+@pytest.mark.parametrize("statistics", ["analyzed", "never analyzed", "planned while empty"], indirect=True)
+def test_what_was_offered_is_accepted(plans: Plans, database: Database) -> None:
+    clients = [Client.number(9), Client.number(10)]
+    offers = batch_to_array([client.offer(1, 24) for client in clients])
+    ((outcomes,),) = database.connect().execute(QUERIES["apply"], {"batch": offers})
+    blocks = [IPv4Network(tuple(outcome["blocks"][0][:2])) for outcome in outcomes]
+    accepts = batch_to_array([client.accept(1, str(block)) for client, block in zip(clients, blocks, strict=True)])
+    for _ in range(7):
+        found = plans("apply", batch=accepts)
+        assert any("_accept_many" in plan for plan in found)
+        assert whole_reads(found) == []
+        assert rows_read(found) < 200
+
+
 TIMERS: dict[str, dict[str, object]] = {
     "sweep": {"limit": 100, "quarantine": 60},
     "takeback_due": {
