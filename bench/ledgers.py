@@ -65,7 +65,7 @@ class Ledgers(Lab):
         """Run SQL in one of the databases as the superuser and return psql's bare output."""
         return self.cluster.execute(database, *statements)
 
-    def commits(self, seconds: float, clients: int = CLIENTS) -> float:
+    def commits(self, seconds: float, clients: int) -> float:
         """Commits/s of one row each by pgbench with so many clients."""
         whole = max(1, round(seconds))  # pgbench takes no fractions
         where = ("-h", str(self.cluster.directory), "-U", "postgres", "postgres")
