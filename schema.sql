@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (7);
+insert into deleg.schema_version (version) values (8);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -139,7 +139,8 @@ create table deleg.servers (
     name text not null,
     version text not null,
     first_seen timestamptz not null default now(),
-    last_seen timestamptz not null default now()
+    last_seen timestamptz not null default now(),
+    silent boolean not null default false                            -- it was told to be: others speak for it
 );
 
 -- What a client's message asks, as deleg.apply() is handed it, and where the client was answered. (Text in the form of PostgreSQL's arrays and
@@ -267,9 +268,11 @@ create table deleg.takebacks (
     reason text not null,
     attempts integer not null default 0,                             -- -1: in vain, and not to be asked back again before
     next_at timestamptz not null default now(),
+    server inet not null,                                            -- who leased it, and so sends it
     primary key (space, prefix)
 );
 create index takebacks_next on deleg.takebacks (next_at);
+create index takebacks_server on deleg.takebacks (server, next_at);
 
 -- The audit trail. `was` and `prefix` differ where the change split or merged; null where the row came or went. In partitions of a
 -- week (deleg.keep_events). The sequence has no cache: of two events of a prefix the later one has the higher number, whoever wrote it.
@@ -389,9 +392,12 @@ begin
     end if;
     if v_odd.wrong is not null then                          -- who changes an end need not think of when it is looked at
         update deleg.blocks b set due = b.expires
-          from now_ n
-         where b.space = n.space and b.prefix = n.prefix
-           and ((b.due is null) <> (b.expires is null) or b.due > b.expires and b.state <> 'offered');
+         where b.ctid = any (array(
+                select x.row from now_ n
+                 cross join lateral (                        -- looked up one by one, and not joined: that reads the whole ledger
+                        select y.ctid as row from deleg.blocks y
+                         where y.space = n.space and y.prefix = n.prefix
+                           and ((y.due is null) <> (y.expires is null) or y.due > y.expires and y.state <> 'offered') offset 0) as x));
     end if;
     return null;
 end $$;
@@ -750,14 +756,23 @@ declare
     v_held bigint;
     v_held_blocks bigint;
 begin
-    -- The same transaction heard before, by us or by another server of the domain: the same answer (I7). Of several blocks, the
-    -- order of the requests they answer.
+    -- The same transaction heard before, by us or by another server of the domain: the same answer (I7), held for as long again: who asks
+    -- again did not hear it. Of several blocks, the order of the requests they answer. What it has had for two minutes it does not ask for
+    -- once more: then the client has come back to an xid of before.
     if v_lessee is not null then
+        with again as (
+            update deleg.blocks set expires = now() + make_interval(secs => (p_op ->> 'hold')::bigint)
+             where lessee = v_lessee and xid = v_xid and state = 'offered'
+               and expires < now() + make_interval(secs => (p_op ->> 'hold')::bigint / 2.0)
+            returning prefix)
+        insert into deleg.holds (ends, space, prefixes)
+        select now() + make_interval(secs => (p_op ->> 'hold')::bigint), p_space, array_agg(prefix) from again having count(*) > 0;
         select jsonb_agg(deleg._wire(prefix, hierarchical, false) order by slot), min(lease_time),
                bool_or(coalesce(detail ? 'push', false))
           into v_blocks, v_least, v_more
           from deleg.blocks
-         where lessee = v_lessee and xid = v_xid and state in ('offered', 'leased', 'reserved');
+         where lessee = v_lessee and xid = v_xid
+           and (state = 'offered' or state in ('leased', 'reserved') and since > now() - interval '2 minutes');
         if v_blocks is not null then
             return jsonb_build_object('outcome', 'offered', 'lease_time', v_least, 'blocks', v_blocks, 'more', v_more);
         end if;
@@ -767,6 +782,11 @@ begin
     end if;
 
     perform pg_advisory_xact_lock(220, p_space);   -- lock 2
+    if v_lessee is not null then                             -- what it has by this xid since before gets one that no message has
+        update deleg.blocks
+           set xid = (select least(min(x.xid), 0) - 1 from deleg.blocks x where x.lessee = v_lessee and x.xid is not null)
+         where lessee = v_lessee and xid = v_xid;
+    end if;
     if exists (select from deleg.origins where space = p_space and kind = 'upstream') then
         -- Not from what the client itself leased to us (it would get its own space back), nor from what we ourselves have not for long.
         v_barred := nullif(array(
@@ -993,7 +1013,7 @@ declare
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
     -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.) A client
-    -- has long had its answer after two minutes: then it is told what is left of the lease, since what prolongs it is renewing alone, which
+    -- has long had its answer two minutes after it was leased: then it is told what is left of the lease, since what prolongs it is renewing alone, which
     -- the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also where a
     -- block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
     select count(*), array_agg(b.row) filter (where b.recent), array_agg(distinct b.xid),
@@ -1003,7 +1023,7 @@ begin
       from (select block, n, row_number() over (partition by block ->> 0 order by n) = 1 as first
               from jsonb_array_elements(p_op -> 'blocks') with ordinality as e (block, n)) as w
      cross join lateral (
-            select x.*, x.ctid as row, x.state = 'offered' or x.renewed > now() - interval '2 minutes' as recent from deleg.blocks x
+            select x.*, x.ctid as row, x.state = 'offered' or x.since > now() - interval '2 minutes' as recent from deleg.blocks x
              where x.space = p_space and x.prefix = (w.block ->> 0)::cidr and x.lessee = v_lessee
                and x.hierarchical = (w.block ->> 1)::boolean
                and (not (w.block ->> 2)::boolean or exists (
@@ -1229,7 +1249,7 @@ begin
                    case when b.expires = 'infinity' then 4294967295
                         else greatest(0, floor(extract(epoch from b.expires - now())))::bigint end as remaining
               from (select * from deleg.blocks
-                     where lessee = v_lessee and xid is not null and state in ('leased', 'reserved') offset 0) as b
+                     where lessee = v_lessee and xid is not null and state in ('leased', 'reserved') and expires > now() offset 0) as b
               join deleg.origins o on o.space = b.space and o.prefix = b.origin
              where p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr
              order by b.prefix limit (p_op ->> 'limit')::integer + 1) as page;
@@ -1420,10 +1440,13 @@ end $$;
 create or replace function deleg._renew_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome text)
 language plpgsql as $$
 declare
-    v_reserved boolean;
-    v_any boolean := false;
+    v_renewed record;
+    v_any boolean := false;                                  -- reserved
+    v_spaces integer[] := '{}';
+    v_prefixes cidr[] := '{}';
+    v_rows tid[];
 begin
-    for n, outcome, v_reserved in
+    for v_renewed in
         with found as materialized (
             select w.n, w.space, w.server, w.contact, w.blocks, l.lessee, l.nonce, b.prefix, o.granted,
                    deleg._elsewhere(w.contact, l.address, l.port, l.relayed, l.hardware, l.nonce) as elsewhere
@@ -1454,17 +1477,27 @@ begin
              where coalesce(r.blocks #>> '{0,3}', r.blocks #>> '{0,4}', r.blocks #>> '{0,5}') is not null
             on conflict (space, prefix) do update
                set lessee = excluded.lessee, reported = excluded.reported, high_water = excluded.high_water,
-                   in_use = excluded.in_use, unusable = excluded.unusable),
-        done as (
-            delete from deleg.takebacks t using renewed r where t.space = r.space and t.prefix = r.prefix)
+                   in_use = excluded.in_use, unusable = excluded.unusable)
         select r.n, '{"outcome":"acknowledged","lease_time":' || r.granted || ',"blocks":[' || deleg._wire_text(r.prefix, r.hierarchical) || ']'
-                    || deleg._nonce_text(r.lessee, r.contact, r.nonce, r.elsewhere) || '}',
-               not r.hierarchical
+                    || deleg._nonce_text(r.lessee, r.contact, r.nonce, r.elsewhere) || '}' as outcome,
+               not r.hierarchical as reserved, r.space, r.prefix
           from renewed r
     loop
-        v_any := v_any or v_reserved;
+        v_any := v_any or v_renewed.reserved;
+        v_spaces := v_spaces || v_renewed.space;
+        v_prefixes := v_prefixes || v_renewed.prefix;
+        n := v_renewed.n;
+        outcome := v_renewed.outcome;
         return next;
     end loop;
+    -- Afterwards, so that what was asked back while the statement above waited for its row is seen.
+    v_rows := array(
+        select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
+         cross join lateral (
+                select t.ctid as row from deleg.takebacks t where t.space = w.space and t.prefix = w.prefix offset 0 for update) as x);
+    if v_rows <> '{}' then
+        delete from deleg.takebacks where ctid = any (v_rows);
+    end if;
     if v_any then                                            -- its hosts' leases may last longer from now on
         perform deleg._tell_networks();
     end if;
@@ -1756,11 +1789,12 @@ language sql as $$
     delete from deleg.origins where space = p_space and prefix = p_prefix;
 $$;
 
--- A server of this domain speaks from this address. What REQUESTs that name it mean to the others depends on this row.
-create or replace function deleg.server_seen(p_address inet, p_name text, p_version text) returns void
+-- A server of this domain speaks from this address, or is there and was told to be silent. What REQUESTs that name it mean to the others
+-- depends on this row.
+create or replace function deleg.server_seen(p_address inet, p_name text, p_version text, p_silent boolean default false) returns void
 language sql security definer set search_path = deleg, pg_temp as $$
-    insert into deleg.servers as s (address, name, version) values (p_address, p_name, p_version)
-    on conflict (address) do update set name = excluded.name, version = excluded.version, last_seen = now()
+    insert into deleg.servers as s (address, name, version, silent) values (p_address, p_name, p_version, p_silent)
+    on conflict (address) do update set name = excluded.name, version = excluded.version, last_seen = now(), silent = excluded.silent
 $$;
 
 -- What the tallies should say.
@@ -1934,12 +1968,13 @@ begin
     if p_deprecated and not v_was.closing then
         perform deleg._close(p_space, p_prefix, 'upstream asks it back');
         -- Who holds some of it hears of that now, and not at its next renewal; but not who is renewing or releasing this moment.
-        insert into deleg.takebacks (space, prefix, reason)
-        select held.space, held.prefix, 'upstream asks it back' from deleg.blocks held
+        insert into deleg.takebacks (space, prefix, reason, server)
+        select held.space, held.prefix, 'upstream asks it back', held.server from deleg.blocks held
          where held.space = p_space and held.prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
            and held.state in ('leased', 'reserved')
          order by held.prefix for share of held skip locked
-        on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now() where takebacks.attempts < 0;
+        on conflict (space, prefix) do update
+           set reason = excluded.reason, attempts = 0, next_at = now(), server = excluded.server where takebacks.attempts < 0;
     elsif v_was.closing and not (p_deprecated or v_was.removing or v_releasing) then
         perform deleg._open(p_space, p_prefix, 'upstream leaves it to us');
     end if;
@@ -1973,10 +2008,10 @@ language sql as $$
         update deleg.blocks set expires = p_origin.expires, due = least(due, p_origin.expires), reason = 'own lease was cut short'
          where space = p_origin.space and state in ('leased', 'reserved') and expires > p_origin.expires
            and prefix between network(p_origin.prefix) and set_masklen(broadcast(p_origin.prefix), 32)::cidr
-        returning space, prefix)
-    insert into deleg.takebacks (space, prefix, reason)
-    select space, prefix, 'own lease was cut short' from cut order by prefix
-    on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now()
+        returning space, prefix, server)
+    insert into deleg.takebacks (space, prefix, reason, server)
+    select space, prefix, 'own lease was cut short', server from cut order by prefix
+    on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now(), server = excluded.server
 $$;
 
 -- The contrary of _close(). Leases that are being served this moment stay asked back: their holders give them up, or ask anew.
@@ -2184,7 +2219,7 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
                        b.prefix, b.network, b.state, b.draining, o.closing, extract(epoch from now() - b.since),
                        _remaining(o.expires), u.in_use, u.high_water, u.unusable) order by b.prefix), '[]')
               from blocks b
-              join origins o on o.space = b.space and o.prefix = b.origin
+             cross join lateral (select x.closing, x.expires from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
               left join usage u on u.space = b.space and u.prefix = b.prefix
              where (b.network is not null or not b.hierarchical) and b.network = any (p_networks) and b.space = 0
                and b.state in ('local', 'quarantined')),
@@ -2228,7 +2263,7 @@ begin
         update blocks
            set prefix = v_prefix, state = 'local', network = p_network, since = now(), reason = format('network %s grows', p_network),
                detail = jsonb_build_object('network', p_network, 'open', p_open),
-               expires = (select expires from origins where space = 0 and prefix = v_free.origin)
+               (expires, due) = (select expires, expires from origins where space = 0 and prefix = v_free.origin)
          where space = 0 and prefix = v_free.prefix;
         insert into blocks (space, prefix, origin, pool, state, reason)
         select 0, _buddy(network(set_masklen(v_prefix, len))), v_free.origin, v_free.pool, 'free', 'split'
@@ -2676,8 +2711,9 @@ begin
         return false;
     end if;
     perform lease_deprecate(p_space, p_prefix);
-    insert into takebacks (space, prefix, reason) values (_space(p_space), p_prefix, 'operator asked it back')
-    on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now();
+    insert into takebacks (space, prefix, reason, server)
+    select space, prefix, 'operator asked it back', server from blocks where space = _space(p_space) and prefix = p_prefix
+    on conflict (space, prefix) do update set reason = excluded.reason, attempts = 0, next_at = now(), server = excluded.server;
     return true;
 end $$;
 
@@ -2717,7 +2753,7 @@ declare
     v_closing cidr[] := array(select prefix from origins where space = p_space and closing);
     v_chosen integer;
 begin
-    insert into takebacks (space, prefix, reason)
+    insert into takebacks (space, prefix, reason, server)
     with looked as materialized (
         select b.space, b.prefix, _size(b.prefix) as size, b.state in ('leased', 'reserved') as held, b.draining, b.renewed, t.asked,
                _comes_back(b, t.asked) as back
@@ -2725,7 +2761,7 @@ begin
           left join lateral (                                -- with a limit, so that it is looked up and not read whole
                 select attempts as asked from takebacks where space = b.space and prefix = b.prefix limit 1) as t on true
          where b.state not in ('free', 'offered') and b.origin <> all (v_closing))
-    select chosen.space, chosen.prefix, 'shortage' from (
+    select chosen.space, chosen.prefix, 'shortage', held.server from (
         select l.space, l.prefix, sum(l.size) over (
                    order by u.used is null, coalesce(u.used, 0)::numeric / l.size, l.renewed, l.prefix) - l.size as before
           from looked l
@@ -2776,7 +2812,8 @@ language sql volatile set enable_seqscan = off set jit = off as $$
      limit p_limit
 $$;
 
--- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server not heard of for a minute.
+-- The FORCERENEWs that are due and ours to send: those of leases that one of p_own acknowledged, or a server that is silent or was not heard of
+-- for a minute.
 -- Each is due again after p_delay seconds, then twice that, and so on; after p_attempts it is given up, and the lease left to its course.
 -- A lessee that can't check who sent it (no nonce, and not in p_keyed) is passed over unless p_unauthenticated. What was asked for on
 -- shortage, in vain, is not chosen again for an hour: else the same few would be, and nobody else.
@@ -2790,14 +2827,22 @@ declare
     v_end text;
 begin
     for v_due in
+        with recursive senders as (                          -- of any: however many are due, each is looked up
+            (select t.server from takebacks t order by t.server limit 1)
+            union all
+            select (select t.server from takebacks t where t.server > s.server order by t.server limit 1) from senders s where s.server is not null)
         select t.space, t.prefix, t.attempts, t.reason, b.lessee, l.identity, l.nonce, l.address as place, b.server, b.hierarchical
-          from takebacks t
-          join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')
-          join lessees l on l.lessee = b.lessee
-         where t.next_at <= now()
-           and (b.server = any (p_own) or not exists (
-                select from servers s where s.address = b.server and s.last_seen > now() - interval '1 minute'))
-         order by t.next_at limit p_limit for update of t skip locked
+          from senders s
+         cross join lateral (
+                select x.* from takebacks x where x.server = s.server and x.next_at <= now()
+                 order by x.next_at limit p_limit for update skip locked) as t
+         cross join lateral (
+                select x.* from blocks x
+                 where x.space = t.space and x.prefix = t.prefix and x.state in ('leased', 'reserved') offset 0) as b
+         cross join lateral (select x.* from lessees x where x.lessee = b.lessee offset 0) as l
+         where s.server = any (p_own) or not exists (
+                select from servers x where x.address = s.server and x.last_seen > now() - interval '1 minute' and not x.silent)
+         order by t.next_at limit p_limit
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
         continue when not _own_client(v_due.space, v_due.lessee);
@@ -3053,7 +3098,7 @@ grant usage on schema deleg to kea_deleg_hook, kea_deleg_admin, kea_deleg_report
 grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- The servers: the messages, the clock and what policies read. No table, no DDL.
-grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text), deleg.totals(),
+grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text, boolean), deleg.totals(),
     deleg.free_by_length(), deleg.holdings(integer[], bytea[]), deleg.directory(), deleg.keep_tallies(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),

@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_array
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -297,12 +297,12 @@ class Ledger:
         done: str | None = self.run("keep_events")[0][0]
         return done
 
-    def server_seen(self, address: int, name: str, version: str) -> None:
+    def server_seen(self, address: int, name: str, version: str, *, silent: bool = False) -> None:
         """Say that `address` (host-order integer) is a server identifier of this domain.
 
-        Raises LedgerUnavailable, LedgerError.
+        `silent`: it was told not to serve, so that the domain's other servers speak for it. Raises LedgerUnavailable, LedgerError.
         """
-        self.run("server_seen", address=str(IPv4Address(address)), name=name, version=version)
+        self.run("server_seen", address=str(IPv4Address(address)), name=name, version=version, silent=silent)
 
     def totals(self) -> list[tuple[int, int, int]]:
         """Return per space the addresses that its lessees hold and use, where they hold something.

@@ -11,7 +11,7 @@ select offers, leases, quarantines, origins_removed, takebacks_due, more from de
 
 -- server_seen --
 -- A server of this domain speaks from this address
-select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s);
+select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s, %(silent)s);
 
 -- totals --
 -- Per space: addresses that lessees hold and use

@@ -74,12 +74,18 @@ class Authenticator:
         A client with a key must ask for delayed authentication in a DISCOVER and sign all else, each time with a higher counter.
         """
         key = self._keys.get(message.client_identifier)
-        if key is None:
+        if key is None and not self._keys:
             return None
         try:
             given = Authentication.of(message)
         except UnusableAuthentication as error:
-            return str(error)
+            return None if key is None else str(error)
+        if (
+            key is None
+        ):  # need not authenticate itself, but who does has to be known: we MUST discard it (section 5.6.3)
+            if given is None or given.kind is not AuthenticationKind.DELAYED:
+                return None
+            return f"the authentication is by key {given.secret_id}, which this client does not have"
         if given is None:
             return "no authentication, though the client has a key"
         if given.kind is AuthenticationKind.DELAYED_REQUEST:

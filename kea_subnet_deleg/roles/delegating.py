@@ -288,7 +288,8 @@ class Delegating:
         space = self._views.directory.space_of(identity, name, message.link_address)
         if space is None:
             space = 0
-            refusal: tuple[str, str] | None = ("not-admitted", f"no space is selected by the VPN {name}")
+            shown = name if name is None or name.isprintable() else repr(name)
+            refusal: tuple[str, str] | None = ("not-admitted", f"no space is selected by the VPN {shown}")
         else:
             refusal = self._refusal(packet, message)
         if refusal is None:
@@ -475,6 +476,9 @@ class Delegating:
         if named is None:
             return self._renewal(heard)
         if named == message.server_identifier_override:
+            # So its relay calls every server, and all hear what was offered by one of them (RFC 5107 section 4).
+            if not self._is_ours(heard):
+                return Reclaim(heard.space, heard.lessee.identity, message.xid, named)
             named = heard.packet.local_address
         if named not in self._own and named != heard.packet.local_address:
             self._counted["foreign-server"] += 1
@@ -505,12 +509,24 @@ class Delegating:
             not isinstance(policy, BestFit),
         )
 
+    def _is_ours(self, heard: _Heard) -> bool:
+        """Whether any block that a message names is of our pools."""
+        pool_of = self._views.directory.pool_of
+        return any(pool_of(heard.space, block.address, block.prefix_length) for block in _blocks(heard.allocation))
+
     def _renewal(self, heard: _Heard) -> Operation:
         message = heard.message
         asked = self._terms.clamp(message.lease_time)
         items = []
-        blocks = _blocks(heard.allocation)
-        for block in blocks if len(blocks) == 1 else blocks[: blocks_that_fit(message)]:
+        blocks: Sequence[SubnetBlock] = _blocks(heard.allocation)
+        if len(blocks) > 1:
+            once: dict[
+                tuple[int, int], SubnetBlock
+            ] = {}  # what is named twice is renewed once, by what is said of it first
+            for block in blocks:
+                once.setdefault((block.address, block.prefix_length), block)
+            blocks = list(once.values())[: blocks_that_fit(message)]
+        for block in blocks:
             usage = block.usage or _NO_USAGE
             counts = (usage.high_water, usage.in_use, usage.unusable)
             verdict = self._verdict(heard, block, Reported(block.prefix_length, *counts))
@@ -604,6 +620,8 @@ class Delegating:
             else:
                 more = operation.held and self._push(task.heard, outcome)
         message, space = task.heard.message, task.heard.space
+        if len(blocks) > 1:  # what is offered again may have come through another relay, whose option 82 left more room
+            blocks = blocks[: blocks_that_fit(message)]
         elsewhere = message.vss is not None and self._views.directory.space_of_vpn(_vpn(message)) != space
         return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce, elsewhere)
 

@@ -258,7 +258,7 @@ class _Service:
 
     def _announce_again(self, ledger: Ledger) -> None:
         for address in tuple(self._own):
-            ledger.server_seen(address, self._name, __version__)
+            ledger.server_seen(address, self._name, __version__, silent=not self._kea.serving())
 
     def _keep_days(self, ledger: Ledger) -> None:
         now = time.monotonic()

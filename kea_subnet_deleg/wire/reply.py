@@ -35,6 +35,8 @@ _ECHOED: Final = (
     int(Option.RELAY_AGENT_INFORMATION),
 )
 _IP_AND_UDP_HEADERS: Final = 28
+_LARGEST_DATAGRAM: Final = 1500
+"""Octets, of an Ethernet frame's: what goes out of a raw socket is not fragmented, so a larger answer would never be sent."""
 _HEADER: Final = struct.Struct("!BBBBIHHIIII16s192x4sBBB")  # sname and file stay empty
 _FOUR_OCTETS: Final = struct.Struct("!BBI")
 _END: Final = bytes((END,))
@@ -190,7 +192,8 @@ def allocation_room(
         fixed += sum(map(_size, answer.values()))
     if extra_options:
         fixed += sum(map(_size, extra_options.values()))
-    left = max(request.max_message_size, MINIMUM_SIZE + _IP_AND_UDP_HEADERS) - _IP_AND_UDP_HEADERS - fixed
+    datagram = min(max(request.max_message_size, MINIMUM_SIZE + _IP_AND_UDP_HEADERS), _LARGEST_DATAGRAM)
+    left = datagram - _IP_AND_UDP_HEADERS - fixed
     # Instances may be cut a little short of 255 octets (split_payload), hence 240.
     return max(0, left - 2 * -(-left // 240))
 

@@ -175,6 +175,8 @@ class Model:
     def offer(self, asks: Offer) -> Outcome:
         client, xid = asks.identity, asks.xid
         blocks = self.of(client, *OUT, xid=xid)
+        for block in blocks:  # what is offered again is held again
+            self.held[block].due = self.held[block].due and self.held[block].state != "offered"
         if not blocks:
             limited = False
             for size in asks.sizes:
@@ -303,7 +305,7 @@ class Model:
         return Outcome(Result.RECLAIMED if spare else Result.NOTHING)
 
     def listing(self, client: bytes, after: IPv4Network | None, limit: int) -> Outcome:
-        blocks = [block for block in self.of(client, *HELD) if after is None or block > after]
+        blocks = [b for b in self.of(client, *HELD) if not self.held[b].due and (after is None or b > after)]
         if not blocks:
             return Outcome(Result.NOTHING)
         page = []

@@ -399,6 +399,22 @@ def test_a_renewal_in_progress_is_not_told_to_renew(database: Database) -> None:
     assert database.sql("select prefix::text from deleg.takebacks") == [(other,)]
 
 
+@pytest.mark.parametrize("together", [1, 2])
+def test_who_renews_while_it_is_asked_back_is_not_told_to(database: Database, together: int) -> None:
+    """Alone or in a batch: the renewal waits for the row, and then does away also with what it could not see before."""
+    held = held_by_many(database, 2)
+    database.sql("update deleg.blocks set renewed = now() - interval '10 minutes' where lessee is not null")
+    ledger, connection = database.ledger(), database.connect()
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("select deleg.takeback_least_used(0, '{2}', 128, 2, 60)")
+            answers = pool.submit(do, ledger, *(client.renew(block) for client, block in held[:together]))
+            until(lambda: waits_for_lock(database) == 1)
+        assert set(results(answers.result(10))) == {Result.ACKNOWLEDGED}
+    left = [block for _, block in held[together:]]
+    assert database.sql("select prefix::text from deleg.takebacks") == [(block,) for block in left]
+
+
 # ------------------------------------------------------------------------------------------------ races, step by step
 
 

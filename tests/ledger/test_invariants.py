@@ -122,14 +122,14 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
     (
         "a free block that is asked back",
         "takeback",
-        ("insert into deleg.takebacks (space, prefix, reason) values (0, '10.64.1.0/24', 'x')",),
+        ("insert into deleg.takebacks (space, prefix, reason, server) values (0, '10.64.1.0/24', 'x', '10.0.0.1')",),
         [FREE],
     ),
     (
         "an asked back block that has ended",
         "takeback",
         (
-            "insert into deleg.takebacks (space, prefix, reason) values (0, '10.64.0.0/24', 'x')",
+            "insert into deleg.takebacks (space, prefix, reason, server) values (0, '10.64.0.0/24', 'x', '10.0.0.1')",
             "update deleg.blocks set state = 'quarantined', draining = false, xid = null, slot = null where prefix = '10.64.0.0/24'",
         ),
         [MINE],

@@ -41,7 +41,18 @@ def request(client: int = 1, kind: Type = Type.REQUEST, **more: object) -> Messa
 
 def test_who_has_no_key_need_not_authenticate() -> None:
     assert fault(authenticator(), request(client=2)) is None
-    assert fault(authenticator(), signed(request(client=2), Key(9, b"x" * 16))) is None
+    assert (
+        fault(authenticator(), message(Type.DISCOVER, Allocation((Request(24),)), client=2, extra=[request_option()]))
+        is None
+    )
+
+
+def test_a_secret_that_is_not_known_is_not_believed() -> None:
+    """RFC 3118 5.6.3. Where no keys are configured, nothing is known of authentication."""
+    foreign = signed(request(client=2), Key(9, b"x" * 16))
+    assert fault(authenticator(), foreign) == "the authentication is by key 9, which this client does not have"
+    assert fault(authenticator(), signed(request(client=2), THEIRS)) is not None  # another's key
+    assert fault(Authenticator([], lambda: 1), foreign) is None
 
 
 def test_a_discover_asks_for_it_and_all_else_has_it() -> None:

@@ -286,9 +286,10 @@ def test_a_request_that_names_a_server_prolongs_no_lease(server: Server, asked: 
     (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=extra))
     request = message(Type.REQUEST, offer.allocation, server=SERVER)
     server.hear(request)
-    server.database.sql(
-        "update deleg.blocks set renewed = now() - interval '121 seconds', expires = expires - interval '1 hour' where lessee is not null"
-    )
+    for _ in range(2):  # what answers a retransmission does not make it younger
+        server.hear(request)
+        server.database.sql("update deleg.blocks set since = since - interval '61 seconds' where lessee is not null")
+    server.database.sql("update deleg.blocks set expires = expires - interval '1 hour' where lessee is not null")
     before = server.database.sql("select b::text from deleg.blocks b order by prefix")
     (ack,) = server.hear(request)
     assert (ack.type, ack.allocation) == (Type.ACK, offer.allocation)
@@ -297,6 +298,54 @@ def test_a_request_that_names_a_server_prolongs_no_lease(server: Server, asked: 
     assert server.database.sql("select b::text from deleg.blocks b order by prefix") == before
     (renewal,) = server.hear(message(Type.REQUEST, offer.allocation, xid=2))
     assert renewal.lease_time == LEASE
+    assert server.database.violations() == []
+
+
+def test_what_is_offered_again_is_held_again(server: Server) -> None:
+    """RFC 6656 4.2: it is not offered to others for a while. Who asks again did not hear the first OFFER, and can take the last one."""
+    left = "select extract(epoch from min(expires) - now())::float from deleg.blocks where state = 'offered'"
+    discover = message(Type.DISCOVER, Allocation((Request(24), Request(26))))
+    (offer,) = server.hear(discover)
+    ((whole,),) = server.database.sql(left)
+    for seconds in (whole / 4, whole / 2):
+        server.database.sql(
+            "update deleg.blocks set expires = expires - make_interval(secs => %s) where state = 'offered'", seconds
+        )
+        ((before,),) = server.database.sql(left)
+        (again,) = server.hear(discover)
+        assert again.allocation == offer.allocation
+        ((after,),) = server.database.sql(left)
+        assert after == pytest.approx(before if before > whole / 2 else whole, abs=2.0)
+    server.database.sql("update deleg.holds set ends = now() where hold = (select min(hold) from deleg.holds)")
+    server.ledger.sweep(100, 60)  # the first hold is over
+    assert list(server.database.blocks().values()).count("offered") == 2
+    assert server.database.violations() == []
+    server.database.sql("update deleg.blocks set expires = now() where state = 'offered'")
+    server.database.sql("update deleg.holds set ends = now()")
+    server.ledger.sweep(100, 60)
+    assert set(server.database.blocks().values()) == {"free"}
+    assert server.database.sql("select 1 from deleg.holds") == []
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_an_xid_of_long_ago_is_a_new_transaction(server: Server, renewed: bool) -> None:
+    """A client may begin with the same xid at each boot: it gets what it asks for now, and nothing that it has is touched."""
+    first = server.lease(24, 26, xid=7)
+    if renewed:
+        server.hear(message(Type.REQUEST, information(*first), xid=8))
+    (again,) = server.hear(message(Type.DISCOVER, Allocation((Request(24), Request(26))), xid=7))
+    assert again.allocation.blocks == first  # a retransmission, for as long as it can be one
+    held = "select prefix::text, state::text, expires from deleg.blocks where state = 'leased' order by prefix"
+    for wanted in (28, 25):
+        server.database.sql("update deleg.blocks set since = since - interval '121 seconds' where state = 'leased'")
+        before = server.database.sql(held)
+        (block,) = server.lease(Request(wanted, hierarchical=True), xid=7)
+        assert (block.network.prefixlen, block.hierarchical) == (wanted, True)
+        assert block not in first
+        assert [row for row in server.database.sql(held) if row in before] == before
+    (renewal,) = server.hear(message(Type.REQUEST, information(*first), xid=7))
+    assert renewal.allocation.blocks == first
+    assert len(server.database.sql(held)) == 4
     assert server.database.violations() == []
 
 
@@ -314,6 +363,19 @@ def test_what_its_relay_calls_us(server: Server) -> None:
     assert "quarantined" in server.database.blocks().values()
     # A relay that does not say so can't be meant.
     assert server.hear(message(Type.REQUEST, offer.allocation, xid=5, server=spoken_for)) == []
+    assert server.database.violations() == []
+
+
+def test_a_relay_that_overrides_sends_us_what_is_for_others(server: Server) -> None:
+    """RFC 5107 4: all servers are called the same. What another domain offered gets no NAK, and our own offer is over."""
+    spoken_for = IPv4Address("198.51.100.250")
+    relayed = [(Code.RELAY_INFORMATION, bytes((11, 4)) + spoken_for.packed)]
+    (ours,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=relayed))
+    theirs = information(Block(IPv4Network("172.20.0.0/24")))
+    assert server.hear(message(Type.REQUEST, theirs, server=spoken_for, extra=relayed)) == []
+    assert set(server.database.blocks().values()) == {"free"}
+    (nak,) = server.hear(message(Type.REQUEST, ours.allocation, server=spoken_for, extra=relayed))
+    assert nak.type is Type.NAK
     assert server.database.violations() == []
 
 
@@ -426,6 +488,26 @@ def test_200_subnet_requests(server: Server) -> None:
     assert len(offer.encode()) <= 1500 - 28
 
 
+def test_a_retransmission_by_another_relay_is_answered_in_the_room_that_this_leaves(server: Server) -> None:
+    wishes = Allocation((Request(30),) * 40)
+    (offer,) = server.hear(message(Type.DISCOVER, wishes))
+    (again,) = server.hear(
+        message(Type.DISCOVER, wishes, extra=[(Code.RELAY_INFORMATION, bytes((1, 200)) + bytes(200))])
+    )
+    assert len(again.encode()) <= 576 - 28
+    assert 0 < len(again.allocation.blocks) < len(offer.allocation.blocks)
+    assert again.allocation.blocks == offer.allocation.blocks[: len(again.allocation.blocks)]
+
+
+def test_what_is_named_twice_is_renewed_once(server: Server) -> None:
+    (one,) = server.lease(24)
+    (other,) = server.lease(26, xid=2)
+    used = (one.using(7, 5, 0), other.using(3, 2, 0), one.using(9, 9, 0))
+    (renewal,) = server.hear(message(Type.REQUEST, information(*used), xid=3))
+    assert renewal.allocation.blocks == (one, other)
+    assert server.database.sql("select in_use from deleg.usage order by in_use") == [(2,), (5,)]
+
+
 def test_a_listing_of_100_blocks_in_pages(server: Server) -> None:
     held: list[Block] = []
     for xid in range(100):
@@ -448,6 +530,15 @@ def test_a_listing_of_100_blocks_in_pages(server: Server) -> None:
         last = found[-1:]
     assert pages == 3
     assert listed == sorted(held, key=lambda block: block.network)
+
+
+def test_a_listing_has_no_lease_that_has_ended(server: Server) -> None:
+    """The sweeper may come to it a moment later."""
+    (ended,) = server.lease(24)
+    (held,) = server.lease(26, xid=2)
+    server.database.sql("update deleg.blocks set expires = now(), due = now() where prefix = %s", ended.network)
+    (listing,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)), xid=3))
+    assert listing.allocation.blocks == (held,)
 
 
 def test_a_listing_of_nothing_is_silence(server: Server) -> None:
@@ -702,6 +793,12 @@ def test_a_vpn_that_is_not_its_clients(database: Database, named: bytes, said: b
         ("blue",)
     ]
     assert offer.option(Code.RELAY_INFORMATION) == said
+
+
+@pytest.mark.parametrize(("name", "shown"), [(b"\0red", "red"), (b"\0b\x1b[31m\nINFO", "'b\\x1b[31m\\nINFO'")])
+def test_the_reason_names_a_vpn_as_one_printable_line(server: Server, name: bytes, shown: str) -> None:
+    assert server.hear(message(Type.DISCOVER, Allocation((Request(24),)), extra=[(Code.VSS, name)])) == []
+    assert refusals(server) == [("not-admitted", f"no space is selected by the VPN {shown}")]
 
 
 def test_a_pool_whose_policy_this_server_lacks(database: Database) -> None:

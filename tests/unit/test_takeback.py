@@ -151,17 +151,24 @@ def test_never_a_broadcast(scene: Scene) -> None:
     assert scene.endings() == ["not sent: the holder has no address of its own"]
 
 
-def test_anothers_lease_is_left_to_it_while_it_lives(scene: Scene) -> None:
+@pytest.mark.parametrize("silent", [False, True])
+def test_anothers_lease_is_left_to_it_while_it_speaks(scene: Scene, silent: bool) -> None:
     other = SERVER + 1
     scene.ledger.server_seen(other, "two", "0")
     client = Client(b"\0router", contact=contact(relayed=True))
     do(scene.ledger, client.offer(1, 26), client.accept(1, "10.64.0.0/26", server=other))
     scene.ask_back("10.64.0.0/26")
     assert scene.turn() == []
-    scene.database.sql("update deleg.servers set last_seen = now() - interval '61 s' where name = 'two'")
+    if silent:  # told to be, by an operator or a partner
+        scene.ledger.server_seen(other, "two", "0", silent=True)
+    else:
+        scene.database.sql("update deleg.servers set last_seen = now() - interval '61 s' where name = 'two'")
     ((sent, said),) = scene.turn()
     assert sent.source == SERVER
     assert said.server == IPv4Address(SERVER)
+    scene.ledger.server_seen(other, "two", "0")
+    scene.pass_time()
+    assert scene.turn() == []
 
 
 def test_before_an_interface_is_known_nothing_is_sent(scene: Scene) -> None:

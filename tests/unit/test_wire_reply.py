@@ -165,16 +165,17 @@ def test_room_beside_extra_options_and_vpns(options: str, use: VssUse) -> None:
     assert 950 < 28 + len(data) <= 1000
 
 
-@pytest.mark.parametrize("size", ["", "39020240", "39020001", "39020400", "390205dc", "3902ffff"])
+@pytest.mark.parametrize("announced", ["", "39020240", "39020001", "39020400", "390205dc", "3902ffff"])
 @pytest.mark.parametrize("relay", ["", "520601040000000a", "5264" + "00" * 100 + "5203000000"])
-def test_room_is_what_fits_the_clients_datagram(size: str, relay: str) -> None:
-    asked = request(f"350101 3d07ff000000010203 {size} {relay} ff")
+def test_room_is_what_fits_the_clients_datagram(announced: str, relay: str) -> None:
+    asked = request(f"350101 3d07ff000000010203 {announced} {relay} ff")
     room = allocation_room(asked)
     blocks = [SubnetBlock.of(IPv4Network((10 << 24 | n << 4, 28))) for n in range((room - 1) // 10)]
     allocation = SubnetAllocation(information=tuple(SubnetInformation((block,)) for block in blocks))
     assert room - 10 < len(allocation.encode()) <= room
     datagram = 28 + len(reply(asked, MessageType.OFFER, SERVER, allocation, 3600, t1=1800, t2=3150))
-    assert asked.max_message_size - 30 - room // 40 < datagram <= asked.max_message_size
+    size = min(asked.max_message_size, 1500)  # more does not fit an Ethernet frame, and a raw socket sends no fragments
+    assert size - 30 - room // 40 < datagram <= size
 
 
 @given(st.lists(st.integers(0, 2**28 - 1), min_size=150, max_size=150), st.integers(576, 1500))

@@ -270,6 +270,21 @@ def test_name_repeated_is_one_name() -> None:
     assert decode("00 0301 61 0102 0018", "00 0301 61 0102 0019").name == "a"
 
 
+def test_of_options_with_different_names_the_first_counts() -> None:
+    """RFC 6656 4.1: one message may have several options. What the others ask for can be asked for again."""
+    one, other = "00 0102 0018 0301 61", "00 0102 001a 0301 62"
+    for parts, lengths in (
+        ((one, other), [24]),
+        ((one, other, "00 0102 001c 0301 61"), [24, 28]),
+        (("00 0102 0014", one, other), [20, 24]),
+        ((one, other, "00 0102 001e"), [24, 30]),
+        (("00 0301 61", other), []),
+    ):
+        allocation = decode(*parts)
+        assert allocation.name == "a"
+        assert [request.prefix_length for request in allocation.requests] == lengths
+
+
 def test_name_of_255_octets() -> None:
     allocation = SubnetAllocation(name="n" * 255)
     assert SubnetAllocation.decode(allocation.encode_parts()) == allocation
