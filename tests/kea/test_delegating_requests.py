@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from tests.client.codec import Allocation, Block, Code, Information, Request, Type, decode, information
-from tests.client.endpoint import Endpoint
+from tests.client.endpoint import EVERYONE, Endpoint
 from tests.client.rfc6656 import Client, Identity, Reply
 from tests.kea.conftest import MakeSite
 from tests.kea.ledger import events, figures, state, states, with_parameters
@@ -199,6 +199,18 @@ def test_a_long_list_comes_in_pages_in_address_order(site: Site, identity: str) 
     held = many(site, client, 100)
     for server in site.servers:
         assert [block.network for block in client.listing(server)] == held
+
+
+@pytest.mark.parametrize("size", [576, 1500, 9000, 65535])
+def test_an_answer_to_who_has_no_address_fits_a_frame_whatever_size_it_announces(site: Site, size: int) -> None:
+    """It goes out of a raw socket, which sends no fragments."""
+    with site.unnumbered() as endpoint:
+        who = Identity.fresh().sending((int(Code.MAXIMUM_SIZE), struct.pack("!H", size)))
+        client = site.client(who, endpoint=endpoint)
+        query = client.build(Type.DISCOVER, Allocation(tuple(Request(30) for _ in range(160))))
+        offer = client.exchange(query, want=1, to=[EVERYONE])[0]
+        assert 20 < len(offer.blocks) <= 160
+        assert len(offer.data) + 28 <= min(size, 1500)
 
 
 def test_pages_may_come_from_both_servers_in_turn(site: Site) -> None:
