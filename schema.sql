@@ -268,7 +268,7 @@ create table deleg.takebacks (
     reason text not null,
     attempts integer not null default 0,                             -- -1: in vain, and not to be asked back again before
     next_at timestamptz not null default now(),
-    server inet not null,                                            -- who leased it, and so sends it
+    server inet,                                                     -- who leased it, and so sends it
     primary key (space, prefix)
 );
 create index takebacks_next on deleg.takebacks (next_at);

@@ -9,6 +9,4 @@ alter table deleg.servers add column silent boolean not null default false;
 
 alter table deleg.takebacks add column server inet;
 update deleg.takebacks t set server = (select b.server from deleg.blocks b where b.space = t.space and b.prefix = t.prefix);
-delete from deleg.takebacks where server is null;
-alter table deleg.takebacks alter column server set not null;
 create index takebacks_server on deleg.takebacks (server, next_at);
