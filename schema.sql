@@ -1013,9 +1013,9 @@ declare
 begin
     -- What was offered to this client, or is leased to it already: a retransmission, the same answer again, and the same lease time from
     -- now. (A REQUEST should have the xid of its OFFER, RFC 2131 table 5; what is offered to this client is its own in any case.) A client
-    -- has long had its answer two minutes after it was leased: then it is told what is left of the lease, since what prolongs it is renewing alone, which
-    -- the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also where a
-    -- block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
+    -- has long had its answer two minutes after it was leased: then it is told what is left of the lease, since what prolongs it is renewing
+    -- alone, which the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also
+    -- where a block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
     select count(*), array_agg(b.row) filter (where b.recent), array_agg(distinct b.xid),
            min(case when b.recent then deleg._within(b.lease_time, o) else coalesce(deleg._remaining(b.expires), 4294967295) end),
            bool_or(not b.hierarchical), jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)

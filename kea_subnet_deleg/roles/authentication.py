@@ -80,9 +80,8 @@ class Authenticator:
             given = Authentication.of(message)
         except UnusableAuthentication as error:
             return None if key is None else str(error)
-        if (
-            key is None
-        ):  # need not authenticate itself, but who does has to be known: we MUST discard it (section 5.6.3)
+        if key is None:
+            # It need not authenticate itself. What it says under a key that is not known we MUST discard (section 5.6.3).
             if given is None or given.kind is not AuthenticationKind.DELAYED:
                 return None
             return f"the authentication is by key {given.secret_id}, which this client does not have"

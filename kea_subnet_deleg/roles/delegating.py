@@ -476,9 +476,11 @@ class Delegating:
         if named is None:
             return self._renewal(heard)
         if named == message.server_identifier_override:
-            # So its relay calls every server, and all hear what was offered by one of them (RFC 5107 section 4).
+            # So its relay calls every server, and all hear what was offered by one of them (RFC 5107 section 4). What is of none of our
+            # pools is another domain's, or of a pool that only another server of ours has heard of yet: it must keep its offer.
             if not self._is_ours(heard):
-                return Reclaim(heard.space, heard.lessee.identity, message.xid, named)
+                self._counted["foreign-server"] += 1
+                return None
             named = heard.packet.local_address
         if named not in self._own and named != heard.packet.local_address:
             self._counted["foreign-server"] += 1
@@ -520,9 +522,8 @@ class Delegating:
         items = []
         blocks: Sequence[SubnetBlock] = _blocks(heard.allocation)
         if len(blocks) > 1:
-            once: dict[
-                tuple[int, int], SubnetBlock
-            ] = {}  # what is named twice is renewed once, by what is said of it first
+            # What is named twice is renewed once, by what is said of it first.
+            once: dict[tuple[int, int], SubnetBlock] = {}
             for block in blocks:
                 once.setdefault((block.address, block.prefix_length), block)
             blocks = list(once.values())[: blocks_that_fit(message)]
