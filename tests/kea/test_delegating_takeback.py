@@ -35,6 +35,7 @@ PARAMETERS = {
 }
 SOON = 5.0  # seconds until the first FORCERENEW at the latest, on a busy machine
 UNHURRIED = 600.0  # seconds
+ANNOUNCED = 25.0  # seconds until the others know that a server was told to be silent
 QUIET = 1.5  # seconds without one, where there would have been at least one
 
 
@@ -241,6 +242,22 @@ def test_who_has_no_identifier_is_told_by_its_hardware(site: Site) -> None:
     ack = holding(client, 25)
     ask_back(site, ack.networks[0])
     given_up(site, client, told(client))
+
+
+def test_the_other_server_speaks_for_one_that_is_to_be_silent(unhurried: Site) -> None:
+    site = unhurried
+    client = capable(site)
+    ack = held_of(site, client, 0)
+    before = sent_by(site, "s1")
+    site.command("dhcp-disable")
+    try:
+        ask_back(site, ack.networks[0])
+        order = told(client, ANNOUNCED)
+        assert order.server == site.servers[1]
+        assert sent_by(site, "s1") == before
+        given_up(site, client, order)
+    finally:
+        site.command("dhcp-enable")
 
 
 def test_the_other_server_takes_over_from_a_dead_one(site: Site) -> None:
