@@ -62,6 +62,7 @@ class Authenticator:
         self._keys: Mapping[bytes, AuthenticationKey] = {key.client_id: key for key in keys}
         self._replay = replay
         self._last: dict[bytes, int] = {}
+        self._lock = threading.Lock()  # several workers ask
 
     @property
     def clients(self) -> Iterable[bytes]:
@@ -91,11 +92,11 @@ class Authenticator:
             return None if message.type is MessageType.DISCOVER else "asks for authentication where it has to give it"
         if given.kind is not AuthenticationKind.DELAYED or given.secret_id != key.number or not verify(data, key.key):
             return f"the authentication is not by key {key.number}"
-        if given.replay < self._last.get(key.client_id, 0):
-            return f"a replay: counter {given.replay}, the last was {self._last[key.client_id]}"
-        # Equal is the same message once more: a retransmission, or a relay's second copy.
-        self._last[key.client_id] = given.replay
-        return None
+        with self._lock:
+            last = self._last.get(key.client_id, 0)
+            # Equal is the same message once more: a retransmission, or a relay's second copy.
+            self._last[key.client_id] = max(last, given.replay)
+        return f"a replay: counter {given.replay}, the last was {last}" if given.replay < last else None
 
     def options(self, message: Message, nonce: bytes | None) -> dict[int, bytes]:
         """Return option 90 for the reply to `message`: room for a MAC by the client's key, else the nonce if there is one."""
