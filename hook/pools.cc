@@ -2,7 +2,9 @@
 #include "pools.h"
 
 #include <asiolink/io_address.h>
+#include <hooks/hooks.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -27,25 +29,36 @@ std::string textOf(const ConstElementPtr& map, const char* key) {
     return value ? value->stringValue() : std::string();
 }
 
+/// What libdhcp_ha.so is told of each pair (or more) of servers.
+std::vector<ConstElementPtr> pairsOf(const isc::dhcp::SrvConfig& config) {
+    std::vector<ConstElementPtr> pairs;
+    for (const auto& library : config.getHooksConfig().get()) {
+        const ConstElementPtr list =
+            valueOf(compat::parametersOf(library, compat::First()), "high-availability", Element::list);
+        for (size_t i = 0; list && i < list->size(); ++i) {
+            pairs.push_back(list->get(i));
+        }
+    }
+    return pairs;
+}
+
 /// The servers of a pair that balances load, the primary first; none where there is no such pair.
 std::vector<std::string> balancing(const isc::dhcp::SrvConfig& config) {
     std::vector<std::string> names(2);
-    for (const auto& library : config.getHooksConfig().get()) {
-        const ConstElementPtr pairs =
-            valueOf(compat::parametersOf(library, compat::First()), "high-availability", Element::list);
-        for (size_t i = 0; pairs && i < pairs->size(); ++i) {
-            const ConstElementPtr pair = pairs->get(i);
-            const ConstElementPtr peers = valueOf(pair, "peers", Element::list);
-            for (size_t j = 0; textOf(pair, "mode") == "load-balancing" && peers && j < peers->size(); ++j) {
-                const std::string role = textOf(peers->get(j), "role");
-                if (role == "primary" || role == "secondary") {
-                    names[role == "secondary"] = textOf(peers->get(j), "name");
-                }
+    for (const ConstElementPtr& pair : pairsOf(config)) {
+        const ConstElementPtr peers = valueOf(pair, "peers", Element::list);
+        for (size_t j = 0; textOf(pair, "mode") == "load-balancing" && peers && j < peers->size(); ++j) {
+            const std::string role = textOf(peers->get(j), "role");
+            if (role == "primary" || role == "secondary") {
+                names[role == "secondary"] = textOf(peers->get(j), "name");
             }
         }
     }
     return names[0].empty() || names[1].empty() ? std::vector<std::string>() : names;
 }
+
+/// The Kea, as KEA_HOOKS_VERSION has it, from which on a pair counts what its partner refuses.
+constexpr int RefusalsCount = 20301;
 
 ElementPtr poolOf(const std::string& range) {
     ElementPtr pool = Element::createMap();
@@ -77,6 +90,15 @@ ElementPtr poolsOf(const isc::dhcp::SrvConfig& config, const std::string& range)
         pools->add(poolFor(servers[1], middle + 1, last));
     }
     return pools;
+}
+
+bool endsWithRefusals(const isc::dhcp::SrvConfig& config) {
+    const auto pairs = pairsOf(config);
+    return KEA_HOOKS_VERSION >= RefusalsCount && std::any_of(pairs.begin(), pairs.end(), [](const auto& pair) {
+               const auto updates = valueOf(pair, "send-lease-updates", Element::boolean);
+               const auto limit = valueOf(pair, "max-rejected-lease-updates", Element::integer);
+               return (!updates || updates->boolValue()) && (!limit || limit->intValue() != 0);
+           });
 }
 
 }  // namespace subnet_deleg

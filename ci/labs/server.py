@@ -25,6 +25,12 @@ ASKED = "COMMAND_RECEIVED"  # in lines of the log that waiting here makes
 HA_SERVING = {"hot-standby", "load-balancing", "partner-down"}  # states
 
 
+@functools.cache
+def kea_version() -> tuple[int, ...]:
+    """Return the version of the Kea that is installed, as (2, 6, 3)."""
+    return tuple(map(int, run(PROGRAM, "-v").strip().split("-")[0].split(".")))
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server: `name`, where it is (`netns`, `address`), the name of its ledger, its directory, and what it is configured with."""

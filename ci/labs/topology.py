@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from ci.labs import network
+from ci.labs.server import kea_version
 
 BACKBONE: Final = IPv4Network("198.51.100.0/24")
 """The link that all servers and the RFC 6656 clients are on."""
@@ -31,6 +32,8 @@ PREFIX_LENGTH: Final = 24
 
 HA_HOOKS: Final = ("libdhcp_lease_cmds.so", "libdhcp_ha.so")
 HA_PORT: Final = 8000
+REFUSALS_COUNT: Final = (2, 3, 1)
+"""The Kea from which on a pair ends when one of it refuses leases, unless it is told not to."""
 
 
 class HaMode(enum.StrEnum):
@@ -140,7 +143,8 @@ class Topology:
             {"name": name, "url": f"http://{self.address(name)}:{HA_PORT}/", "role": role, "auto-failover": True}
             for name, role in zip(station.partners, roles, strict=True)
         ]
-        return {
+        refusals = {"max-rejected-lease-updates": 0} if kea_version() >= REFUSALS_COUNT else {}
+        return refusals | {
             "this-server-name": station.name,
             "mode": str(self.ha),
             "heartbeat-delay": 500,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from ipaddress import IPv4Network
@@ -14,6 +15,8 @@ import pytest
 
 from ci.labs import Lab
 from ci.labs.control import CommandError
+from ci.labs.server import kea_version
+from ci.labs.topology import REFUSALS_COUNT
 from tests.kea.conftest import MakeLab
 from tests.kea.hosts import Host, Hosts
 from tests.kea.site import Log
@@ -30,6 +33,7 @@ ALONE = 12.0  # seconds until a partner knows that it is alone (2 s without an a
 RENEWED = 0.5 * LEASE  # seconds until a server that is alone has renewed what the other had leased: T1 is 0.3
 BACK = 20.0  # seconds until a server that comes back has synchronised its leases and serves
 EMPTY = 40.0  # seconds until all blocks are withdrawn after the last host has gone
+MAY_END = "SUBNET_DELEG_PAIR_MAY_END"
 REFUSED = r"DHCP4_PACKET_NAK|DHCP4_SUBNET_SELECTION_FAILED"
 """What Kea says to a packet for which it has no subnet."""
 
@@ -122,10 +126,30 @@ def test_both_have_the_same_subnets_within_a_second(pair: Lab) -> None:
             wait_until(lambda: not any(subnets(pair, server) for server in PAIR), EMPTY, pause=0.2)
         assert watch.apart() == []
         assert len(watch.first["edge1"]) >= 2
+        assert states(pair) == {pair_mode(pair)}  # it is a pair still, whoever had a subnet first
+
+
+def states(lab: Lab) -> set[str]:
+    """What each of a pair says of itself; where it is one, the name of its mode."""
+    found = (lab.servers[server].command("status-get")["high-availability"][0]["ha-servers"] for server in PAIR)
+    return {str(servers["local"]["state"]) for servers in found}
 
 
 def pair_mode(lab: Lab) -> str:
     return str(lab.servers["edge1"].command("status-get")["high-availability"][0]["ha-mode"])
+
+
+def test_it_is_said_where_refused_leases_may_end_the_pair(pair: Lab) -> None:
+    edge = pair.servers["edge1"]
+    log = Log(edge.log)
+    told = json.loads(edge.config.read_text())
+    edge.command("config-set", told)
+    assert log.lines(MAY_END) == []
+    for library in told["Dhcp4"]["hooks-libraries"]:
+        for one in library.get("parameters", {}).get("high-availability", []):
+            one.pop("max-rejected-lease-updates", None)
+    edge.command("config-set", told)
+    assert len(log.lines(MAY_END)) == (kea_version() >= REFUSALS_COUNT)
 
 
 def test_who_is_left_does_all_the_work_until_the_other_is_back(pair: Lab) -> None:
@@ -133,6 +157,7 @@ def test_who_is_left_does_all_the_work_until_the_other_is_back(pair: Lab) -> Non
         first = hosts.arrive(FIRST, SERVED)
         addresses = held(first)
         before = same(pair)
+        assert states(pair) == {pair_mode(pair)}
         log = Log(pair.servers["edge2"].log)
         pair.kill("edge1")
         hosts.renew(first, ALONE)
