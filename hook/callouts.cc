@@ -45,8 +45,10 @@
 #include "movement.h"
 #include "option_scan.h"
 #include "packet_filter.h"
+#include "pools.h"
 #include "service.h"
 #include "serving.h"
+#include "subnets.h"
 #include "unserved.h"
 
 namespace subnet_deleg {
@@ -346,6 +348,9 @@ int dhcp4_srv_configured(CalloutHandle& handle) {
     handle.getArgument("network_state", state);
     followState(state);
     prepareConfiguration(*configuration);
+    if (!subnets().desired().networks.empty() && endsWithRefusals(*configuration)) {
+        LOG_WARN(logger, SUBNET_DELEG_PAIR_MAY_END);
+    }
     startService();
     takePackets();
     return 0;

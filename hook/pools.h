@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// What a high availability pair is configured for: the pools of a subnet that we add are one, or two where a partner serves half of the
-// hosts.
+// What a high availability pair is configured for: the pools of a subnet that we add are one, or two where a partner
+// serves half of the hosts.
 #ifndef SUBNET_DELEG_POOLS_H
 #define SUBNET_DELEG_POOLS_H
 
@@ -15,8 +15,8 @@ namespace subnet_deleg {
 /// that Kea puts a server's hosts in: both allocate at the same moment, and would give the same address to two hosts.
 isc::data::ElementPtr poolsOf(const isc::dhcp::SrvConfig& config, const std::string& range);
 
-/// Whether a pair of libdhcp_ha.so ends, for good, once one of it has refused leases of some hosts, as it does of a subnet
-/// that it will have a moment later than the other.
+/// Whether a pair of libdhcp_ha.so ends, for good, once one of it has refused leases of some hosts, as it does of a
+/// subnet that it will have a moment later than the other.
 bool endsWithRefusals(const isc::dhcp::SrvConfig& config);
 
 }  // namespace subnet_deleg

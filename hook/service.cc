@@ -19,7 +19,6 @@
 #include "interpreter.h"
 #include "kea_ops.h"
 #include "messages.h"
-#include "pools.h"
 #include "signals.h"
 #include "subnets.h"
 
@@ -171,9 +170,6 @@ isc::dhcp::SrvConfigPtr configurationInTheMaking() {
 void prepareConfiguration(isc::dhcp::SrvConfig& configuration) {
     try {
         subnets().prepare(configuration);
-        if (!subnets().desired().networks.empty() && endsWithRefusals(configuration)) {
-            LOG_WARN(logger, SUBNET_DELEG_PAIR_MAY_END);
-        }
     } catch (const std::exception& error) {
         LOG_ERROR(logger, SUBNET_DELEG_MAIN_THREAD_FAILED).arg(error.what());
     }
