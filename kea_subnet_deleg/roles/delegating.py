@@ -621,7 +621,8 @@ class Delegating:
             else:
                 more = operation.held and self._push(task.heard, outcome)
         message, space = task.heard.message, task.heard.space
-        if len(blocks) > 1:  # what is offered again may have come through another relay, whose option 82 left more room
+        # What is offered again was asked for before, maybe by another relay, whose option 82 left more room.
+        if isinstance(operation, Offer) and len(blocks) > 1:
             blocks = blocks[: blocks_that_fit(message)]
         elsewhere = message.vss is not None and self._views.directory.space_of_vpn(_vpn(message)) != space
         return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce, elsewhere)

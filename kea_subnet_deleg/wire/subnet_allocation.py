@@ -281,17 +281,18 @@ _READERS: Final[dict[int, Callable[[_Builder, bytes, int, int], None]]] = {
 def _read(options: Sequence[bytes]) -> SubnetAllocation:
     """Read whole options, each with its flags octet, into one value.
 
-    Where they have different Subnet-Names, one answer could not say which of its blocks is for which name: the requests under the first
-    name count, and the client may ask again for the others (RFC 6656 section 4.1).
+    Where they have different Subnet-Names, one answer could not say which of its blocks is for which name: the first name under which
+    something is requested counts, and the client may ask again for what it requests under others (RFC 6656 section 4.1).
     """
     builder = _Builder()
     for option in options:
         name, requests = builder.name, len(builder.requests)
         builder.name = None
         builder.read(option)
-        if name is not None and builder.name not in (None, name):
-            del builder.requests[requests:]
-        builder.name = name or builder.name
+        if builder.name is None or (name is not None and requests):
+            if builder.name not in (None, name):
+                del builder.requests[requests:]
+            builder.name = name
     return SubnetAllocation(
         tuple(builder.requests), tuple(builder.information), builder.name, builder.suggested_lease_time
     )

@@ -376,9 +376,8 @@ def test_leases_that_another_server_goes_on_giving_stay(make_site: MakeSite, tmp
 
     def remaining() -> int:
         assert f"{FIRST} hosts" not in driven.configured()
-        wait_until(
-            lambda: driven.statistics(f"subnet[{number(FIRST)}]") == {}
-        )  # leases go bit by bit, and these after them
+        # Leases go bit by bit, and the statistics after them.
+        wait_until(lambda: driven.statistics(f"subnet[{number(FIRST)}]") == {})
         return int(cluster.execute("leases", "select count(*) from lease4"))
 
     asking.serve(networks=())  # the network is not ours to look after any more

@@ -278,7 +278,7 @@ def test_of_options_with_different_names_the_first_counts() -> None:
         ((one, other, "00 0102 001c 0301 61"), [24, 28]),
         (("00 0102 0014", one, other), [20, 24]),
         ((one, other, "00 0102 001e"), [24, 30]),
-        (("00 0301 61", other), []),
+        (("00 0301 62", one), [24]),  # nothing is requested under that
     ):
         allocation = decode(*parts)
         assert allocation.name == "a"
