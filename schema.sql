@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (8);
+insert into deleg.schema_version (version) values (9);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -184,7 +184,7 @@ create table deleg.blocks (
     -- (space, prefix), whose pages large free blocks among small ones spoil.
     constraint blocks_disjoint exclude using spgist ((set_masklen(
         '::'::inet + ((space::bigint << 32) + (prefix::inet - '0.0.0.0'::inet)), 96 + masklen(prefix))) inet_ops with &&)
-) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, fillfactor = 55);
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, fillfactor = 48);
 
 -- What changes with a lease that begins or is renewed (state, expires, ...) is in no index, nor in the condition of one. Free is what
 -- never is due.
@@ -340,27 +340,34 @@ create or replace function deleg._blocks_changed() returns trigger
 language plpgsql set enable_nestloop = off set enable_hashjoin = on set enable_seqscan = off set jit = off as $$
 declare
     v_odd record;
+    v_due boolean := false;
 begin
-    -- Scalar subqueries, so that lessees and origins are looked up for each row and not joined.
-    select n.*, n.valid is not true as wrong into v_odd
-      from (select x.*, x.prefix <<= x.origin and masklen(x.prefix) <= 30
-                   and (x.state = 'free' or x.expires is not null)
-                   and case x.state
-                       when 'free' then coalesce(x.lessee, x.xid) is null and x.expires is null and x.network is null
-                       when 'offered' then x.lessee + x.xid + x.slot + x.lease_time is not null and x.hierarchical is not null
-                            and not x.draining and (select l.space from deleg.lessees l where l.lessee = x.lessee) = x.space
-                       when 'leased' then x.lessee + x.xid + x.slot + x.lease_time is not null and x.hierarchical
-                       when 'reserved' then x.lessee + x.xid + x.slot + x.lease_time is not null and not x.hierarchical
-                       when 'local' then coalesce(x.lessee, x.xid) is null and x.network is not null
-                       else x.xid is null end
-                   and (tg_op = 'UPDATE' or (select o.pool from deleg.origins o where o.space = x.space and o.prefix = x.origin) = x.pool)
-                   as valid
-              from now_ x) as n
-     where n.valid is not true or (n.due is null) <> (n.expires is null) or n.due > n.expires and n.state <> 'offered'
-     order by n.valid nulls first limit 1;
-    if v_odd.wrong then
-        raise exception 'block % of space % is not a valid % block: %', v_odd.prefix, v_odd.space, v_odd.state, to_jsonb(v_odd)
-            using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
+    -- Scalar subqueries, so that lessees and origins are looked up for each row and not joined. First only whether there is anything odd:
+    -- what makes a statement dear is to get it ready.
+    if tg_op = 'INSERT' then
+        perform from now_ x
+          where (deleg._is_block(x.prefix, x.origin, x.state, x.draining, x.hierarchical, x.lessee, x.xid, x.slot, x.lease_time, x.expires, x.network)
+                 and (x.state <> 'offered' or (select l.space from deleg.lessees l where l.lessee = x.lessee) = x.space)
+                 and (select o.pool from deleg.origins o where o.space = x.space and o.prefix = x.origin) = x.pool) is not true
+             or deleg._is_due_wrongly(x.due, x.expires, x.state) limit 1;
+    else
+        perform from now_ x
+          where (deleg._is_block(x.prefix, x.origin, x.state, x.draining, x.hierarchical, x.lessee, x.xid, x.slot, x.lease_time, x.expires, x.network)
+                 and (x.state <> 'offered' or (select l.space from deleg.lessees l where l.lessee = x.lessee) = x.space)) is not true
+             or deleg._is_due_wrongly(x.due, x.expires, x.state) limit 1;
+    end if;
+    if found then
+        select x.* into v_odd
+          from now_ x
+         where (deleg._is_block(x.prefix, x.origin, x.state, x.draining, x.hierarchical, x.lessee, x.xid, x.slot, x.lease_time, x.expires, x.network)
+                and (x.state <> 'offered' or (select l.space from deleg.lessees l where l.lessee = x.lessee) = x.space)
+                and (tg_op = 'UPDATE' or (select o.pool from deleg.origins o where o.space = x.space and o.prefix = x.origin) = x.pool)) is not true
+         limit 1;
+        if found then
+            raise exception 'block % of space % is not a valid % block: %', v_odd.prefix, v_odd.space, v_odd.state, to_jsonb(v_odd)
+                using errcode = 'check_violation', constraint = 'blocks_state', table = 'blocks';
+        end if;
+        v_due := true;
     end if;
     if tg_op = 'INSERT' then
         insert into deleg.events (space, kind, prefix, state, draining, lessee, server, expires, reason, detail)
@@ -390,17 +397,38 @@ begin
          where deleg._counts_as(state, draining) is not null group by 1, 2, 3, 4 having sum(one) <> 0
         on conflict (process, space, pool, what, length) do update set amount = t.amount + excluded.amount;
     end if;
-    if v_odd.wrong is not null then                          -- who changes an end need not think of when it is looked at
+    if v_due then                                            -- who changes an end need not think of when it is looked at
         update deleg.blocks b set due = b.expires
          where b.ctid = any (array(
                 select x.row from now_ n
                  cross join lateral (                        -- looked up one by one, and not joined: that reads the whole ledger
                         select y.ctid as row from deleg.blocks y
                          where y.space = n.space and y.prefix = n.prefix
-                           and ((y.due is null) <> (y.expires is null) or y.due > y.expires and y.state <> 'offered') offset 0) as x));
+                           and deleg._is_due_wrongly(y.due, y.expires, y.state) offset 0) as x));
     end if;
     return null;
 end $$;
+
+-- What must hold of a block whatever else there is.
+create or replace function deleg._is_block(p_prefix cidr, p_origin cidr, p_state deleg.block_state, p_draining boolean, p_hierarchical boolean,
+                                           p_lessee bigint, p_xid bigint, p_slot smallint, p_lease_time bigint, p_expires timestamptz, p_network text)
+returns boolean
+language sql immutable as $$
+    select p_prefix <<= p_origin and masklen(p_prefix) <= 30 and (p_state = 'free' or p_expires is not null)
+           and case p_state
+               when 'free' then coalesce(p_lessee, p_xid) is null and p_expires is null and p_network is null
+               when 'offered' then p_lessee + p_xid + p_slot + p_lease_time is not null and p_hierarchical is not null and not p_draining
+               when 'leased' then p_lessee + p_xid + p_slot + p_lease_time is not null and p_hierarchical
+               when 'reserved' then p_lessee + p_xid + p_slot + p_lease_time is not null and not p_hierarchical
+               when 'local' then coalesce(p_lessee, p_xid) is null and p_network is not null
+               else p_xid is null end
+$$;
+
+-- The sweeper would look at it never, or too late. (An offer ends by its hold.)
+create or replace function deleg._is_due_wrongly(p_due timestamptz, p_expires timestamptz, p_state deleg.block_state) returns boolean
+language sql immutable as $$
+    select (p_due is null) <> (p_expires is null) or p_due > p_expires and p_state <> 'offered'
+$$;
 
 create or replace function deleg._blocks_removed() returns trigger
 language plpgsql set enable_seqscan = off set jit = off as $$
@@ -1548,25 +1576,36 @@ begin
     perform pg_advisory_xact_lock_shared(222, 0);   -- lock 0
     select coalesce(bool_and(m.op in ('offer', 'list', 'note')), true), count(distinct m.space),
            min(coalesce(m.op, '') collate "C"), min(coalesce(m.op, '') collate "C") = max(coalesce(m.op, '') collate "C"),
-           array_agg(distinct hashtextextended(m.identity, m.space))
+           array_agg(distinct hashtextextended(m.identity, m.space) order by hashtextextended(m.identity, m.space))
       into v_soon, v_spaces, v_op, v_whole, v_clients from unnest(p_batch) as m;
     if v_soon then       -- losing an offer is harmless (its REQUEST is checked again): nothing that has to wait for the disk (I6)
         perform set_config('synchronous_commit', 'off', true);
     end if;
-    perform pg_advisory_xact_lock(k) from (select k from unnest(v_clients) as k order by k) as clients;
-    if cardinality(p_batch) > 1 then
-        v_whole := v_whole and cardinality(v_clients) = cardinality(p_batch);
-        -- The first message of each client, by kind; offers last, since they need lock 2.
+    perform pg_advisory_xact_lock(k) from unnest(v_clients) as k;        -- they are in order
+    v_whole := v_whole and cardinality(v_clients) = cardinality(p_batch) and v_op in ('offer', 'accept', 'renew');
+    if v_whole and cardinality(p_batch) > 1 then
+        v_numbers := array(select generate_subscripts(p_batch, 1));
+        case v_op
+            when 'accept' then
+                select array_agg(n), array_agg(outcome) into v_done, v_outcomes from _accept_many(v_numbers, p_batch);
+            when 'renew' then
+                select array_agg(n), array_agg(outcome) into v_done, v_outcomes from _renew_many(v_numbers, p_batch);
+            when 'offer' then
+                if v_spaces > 1 then
+                    perform _own_free_blocks_of(p_batch, v_done);
+                end if;
+                select array_agg(n), array_agg(outcome) into v_done, v_outcomes from _offer_many(v_numbers, p_batch);
+        end case;
+        v_done := coalesce(v_done, '{}');
+        v_outcomes := coalesce(v_outcomes, '{}');
+    elsif cardinality(p_batch) > 1 then
         for v_many in
-            select v_op as op, array(select generate_subscripts(p_batch, 1)) as n, p_batch as messages
-             where v_whole and v_op in ('offer', 'accept', 'renew')
-            union all
-           (select op, array_agg(n order by n), array_agg(message order by n)
+            select op, array_agg(n order by n) as n, array_agg(message order by n) as messages
               from (select distinct on (identity, space) n, op, message
                       from (select row_number() over ()::integer as n, m.op, m.space, m.identity collate "C" as identity, m as message
-                              from unnest(p_batch) as m where not v_whole) as messages
+                              from unnest(p_batch) as m) as messages
                      order by identity, space, n) as first
-             where op in ('offer', 'accept', 'renew') group by op order by op = 'offer')
+             where op in ('offer', 'accept', 'renew') group by op order by op = 'offer'
         loop
             case v_many.op
                 when 'accept' then
@@ -1674,7 +1713,8 @@ begin
     -- Nobody is answered by this, and what is lost in a crash is due again. What others commit after it, on the disk, has it there before.
     perform set_config('synchronous_commit', 'off', true);
     v_holds := array(select hold from holds where ends <= now() order by ends limit p_limit / 2);
-    -- All that is looked at: of many that are due, the others are not read to find those that ended, or were renewed.
+    -- All that is looked at: of many that are due, the others are not read to find those that ended, or were renewed. (Hence below no
+    -- condition on `due` that its index could be searched by.)
     v_first := array(select ctid from blocks where due <= now() order by due limit p_limit);
     for v_due in
         select space from blocks where ctid = any (v_first) and expires <= now()
@@ -1706,7 +1746,7 @@ begin
     get diagnostics v_passed = row_count;
     for v_due in
         select ctid as row, space, prefix, state, lessee, network is not null or not coalesce(hierarchical, true) as served from blocks
-         where ctid = any (v_first) and due <= now() and expires <= now() and space = any (v_spaces) for update skip locked
+         where ctid = any (v_first) and coalesce(due <= now(), false) and expires <= now() and space = any (v_spaces) for update skip locked
     loop
         continue when v_due.lessee is not null and not _own_client(v_due.space, v_due.lessee);
         case v_due.state
@@ -1725,7 +1765,7 @@ begin
     -- Last, since nothing more is waited for. What was renewed is looked at when it now ends.
     update blocks b set due = b.expires
       from (select ctid as row from blocks
-             where ctid = any (v_first) and due <= now() and expires > now() for no key update skip locked) as l
+             where ctid = any (v_first) and coalesce(due <= now(), false) and expires > now() for no key update skip locked) as l
      where b.ctid = l.row;
     get diagnostics v_looked = row_count;
     more := offers >= p_limit or (cardinality(v_holds) >= p_limit / 2 and v_passed + offers > 0)

@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_array
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -36,6 +36,7 @@ _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.Serializati
 # Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary: not the query's fault.
 _UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _ATTEMPTS: Final = 3
+_NOT_CONNECTED: Final = "not connected"
 
 GRACE: Final = 5.0
 """Seconds beyond the statement timeout after which nothing is expected of PostgreSQL any more. It gives statements up itself, and says
@@ -128,6 +129,7 @@ class Ledger:
         self._dsn = dsn
         self._statement_timeout = statement_timeout
         self._connection: psycopg.Connection[Any] | None = None
+        self._cursor: psycopg.Cursor[Any] | None = None  # one for all queries: making one takes longer than using it
         # The connection's socket, under a descriptor of our own: psycopg's may be closed, and be another file's, at any moment.
         self._line: socket.socket | None = None
         self._asked: float | None = None  # when what is waited for now was asked
@@ -169,13 +171,13 @@ class Ledger:
             self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
         connection.add_notify_handler(lambda notify: self._notified.add(notify.payload))
-        self._connection = connection
+        self._connection, self._cursor = connection, connection.cursor()
         if self._listening:
             self._listen()
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._cursor = self._connection, None, None
         self._drop(connection)
 
     def _drop(self, connection: psycopg.Connection[Any] | None) -> None:
@@ -245,7 +247,7 @@ class Ledger:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            raise LedgerUnavailable("not connected")
+            raise LedgerUnavailable(_NOT_CONNECTED)
         return self._connection
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome | OperationFailed]:
@@ -397,13 +399,15 @@ class Ledger:
 
     def _call(self, query: str, **parameters: object) -> list[Any]:
         """Run one query. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
-        connection = self._connected()
+        cursor = self._cursor
+        if cursor is None:
+            raise LedgerUnavailable(_NOT_CONNECTED)
         self._asked = time.monotonic()
         try:
-            cursor = connection.execute(QUERIES[query], parameters)
+            cursor.execute(QUERIES[query], parameters)
             return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            if connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
+            if cursor.connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
                 why = self._why(error)
                 self.close()
                 raise LedgerUnavailable(why) from None

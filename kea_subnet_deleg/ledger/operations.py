@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,14 +80,26 @@ class Size(NamedTuple):
     named: str | None = None
 
 
+# What was written last, by the number of the object, which is kept with it: the same one is often given to many.
+_SIZES: Final[dict[int, tuple[Size, str]]] = {}
+_SIZES_KEPT: Final = 256
+
+
 def _size_json(size: Size) -> str:
+    known = _SIZES.get(id(size))
+    if known is not None:
+        return known[1]
     slot, wanted, longest, hierarchical, reason, detail, named = size
-    return f"[{slot},{wanted},{longest},{_flag(hierarchical)},{_json(reason)},{_numbers(detail)},{_json(named)}]"
+    text = f"[{slot},{wanted},{longest},{_flag(hierarchical)},{_json(reason)},{_numbers(detail)},{_json(named)}]"
+    if len(_SIZES) >= _SIZES_KEPT:
+        _SIZES.clear()
+    _SIZES[id(size)] = size, text
+    return text
 
 
 # Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
 @dataclass(slots=True)
-class Operation(ABC):
+class Operation:  # no ABC: there isinstance is a call in Python
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
 
     template: ClassVar[str]
@@ -101,9 +112,9 @@ class Operation(ABC):
         """Return the operation as a deleg.message."""
         return self.template % (self.space, self.identity.hex(), self.xid, *self._values())
 
-    @abstractmethod
     def _values(self) -> tuple[object, ...]:
         """Return what the template has behind space, identity and xid, as PostgreSQL reads it."""
+        raise NotImplementedError
 
 
 def cidr(network: int, prefix_length: int) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from kea_subnet_deleg.policy.protocol import (
     Grant,
@@ -25,6 +26,8 @@ class BestFit:
     A larger block than asked is never given (seed [0061]). Where no block of the size asked is left, a smaller one is offered,
     down to the smallest (RFC 6656 section 3.1; the client need not take it). Nobody is told to ask for more.
     """
+
+    by_holding: ClassVar = True
 
     def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
         """Give the size asked, within the limits."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import ClassVar, Final
 
 from kea_subnet_deleg.policy.protocol import (
     Grant,
@@ -209,6 +209,7 @@ class Proportional:
     """In plenty everyone gets what it asks; in scarcity who uses little gets little, and what is little used is asked back."""
 
     thresholds: Thresholds = Thresholds()
+    by_holding: ClassVar = True
 
     def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
         """Decide on a request for a block: never more than asked, never outside the limits (seed [0061], [0115])."""

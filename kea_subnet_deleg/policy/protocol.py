@@ -119,7 +119,9 @@ class RenewalVerdict:
 class Policy(Protocol):
     """How much for whom. `grant` is called for each Subnet-Request, `renew` for each block of a renewal, `push` for each ACK.
 
-    One policy serves several pools, so the limits come with the question.
+    One policy serves several pools, so the limits come with the question. A class that itself has `by_holding = True` (what it inherits
+    does not count) promises that `grant` and `push` depend on nothing but their arguments, and of the lessee on its holding alone: then
+    they are called once for all who come with the same.
     """
 
     def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:

@@ -167,11 +167,27 @@ class _Task(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """Who decides about a pool, within which sizes."""
+    """Who decides about a pool, within which sizes; and whether by what the lessee holds, whoever it is."""
 
     policy: Policy
     limits: Limits
     pool: PoolTerms
+    by_holding: bool
+
+
+class _Decided:
+    """What was decided by one view of the space and one policy, for who comes with the same wish and the same holding.
+
+    Newcomers, who hold nothing, come by thousands.
+    """
+
+    __slots__ = ("choice", "pushes", "sizes", "view")
+
+    def __init__(self, view: View, choice: _Choice) -> None:
+        self.view = view
+        self.choice = choice
+        self.sizes: dict[tuple[int, int, bool, int, int], Size] = {}
+        self.pushes: dict[tuple[int, int, int], bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +234,7 @@ class Delegating:
         self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
         self._choices: dict[int, _Choice] = {}
         self._unlimited: tuple[View, View] | None = None
+        self._last = _Decided(View(), _Choice(BestFit(), terms.limits, PoolTerms(0, 0, ""), False))
         # Of the batch in hand. What Kea is told or asked is told or asked once for all: each call lets go of the GIL, and another
         # thread takes it.
         self._counted: Counter[str] = Counter()
@@ -441,6 +458,26 @@ class Delegating:
 
     def _size(self, slot: int, request: SubnetRequest, lessee: Lessee, choice: _Choice, view: View) -> Size | Refusal:
         """Return what the policy gives for one Subnet-Request, or why it gives nothing."""
+        if not choice.by_holding:
+            return self._decide(slot, request, lessee, choice, view)
+        sizes = self._decided(view, choice).sizes
+        held, used = lessee.holding.held, lessee.holding.used
+        key = (slot, request.prefix_length, request.hierarchical, held, used)
+        size = sizes.get(key)
+        if size is not None:
+            return size
+        decision = self._decide(slot, request, lessee, choice, view)
+        if isinstance(decision, Size) and len(sizes) < DECISIONS_KEPT:
+            sizes[key] = decision
+        return decision
+
+    def _decided(self, view: View, choice: _Choice) -> _Decided:
+        last = self._last
+        if last.view is not view or last.choice is not choice:
+            last = self._last = _Decided(view, choice)
+        return last
+
+    def _decide(self, slot: int, request: SubnetRequest, lessee: Lessee, choice: _Choice, view: View) -> Size | Refusal:
         asked = request.prefix_length
         decision = choice.policy.grant(Wish(asked), lessee, view, choice.limits)
         if isinstance(decision, Refusal):
@@ -467,7 +504,9 @@ class Delegating:
             )
             # A pool's policy that this server lacks (an entry point installed elsewhere) must not leave its clients unserved.
             policy = self._policies.get(pool.policy or self._terms.policy) or self._policies[self._terms.policy]
-            choice = self._choices[pool.number] = _Choice(policy, limits, pool)
+            # What the class was made from promises nothing for it.
+            by_holding = vars(type(policy)).get("by_holding") is True
+            choice = self._choices[pool.number] = _Choice(policy, limits, pool, by_holding)
         return choice
 
     def _request(self, heard: _Heard) -> Operation | None:
@@ -633,11 +672,17 @@ class Delegating:
         pool = self._views.directory.pool_of(heard.space, network, prefix_length)
         if pool is None:
             return False
-        policy, limits, _ = self._choice(pool)
+        choice, view = self._choice(pool), self._view(heard.space, (pool,))
         granted = sum([1 << 32 - block[1] for block in outcome.blocks])
-        holding = Holding(max(0, outcome.held - granted), outcome.used)
-        lessee = Lessee(heard.lessee.identity, holding)
-        return policy.push(lessee, granted, self._view(heard.space, (pool,)), limits)
+        held, used = max(0, outcome.held - granted), outcome.used
+        pushes = self._decided(view, choice).pushes if choice.by_holding else {}
+        push = pushes.get((granted, held, used))
+        if push is None:
+            lessee = Lessee(heard.lessee.identity, Holding(held, used))
+            push = choice.policy.push(lessee, granted, view, choice.limits)
+            if len(pushes) < DECISIONS_KEPT:
+                pushes[granted, held, used] = push
+        return push
 
     def _note_shortage(self, heard: _Heard, operation: Offer) -> None:
         addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
@@ -663,6 +708,8 @@ class Delegating:
             log(identifier, f"{block} to {client} for {outcome.lease_time} s{deprecated}")
 
 
+DECISIONS_KEPT: Final = 1000
+"""Decisions of a policy that are kept for others who come with the same, while the view of the space is the same."""
 NOTE_INTERVAL: Final = 60.0
 """Seconds for which the same refusal of the same client is not told to the event log again."""
 

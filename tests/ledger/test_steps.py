@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Final, LiteralString
 
@@ -11,7 +12,7 @@ import pytest
 
 from kea_subnet_deleg.ledger import Ledger, Networks
 from tests.conftest import Database
-from tests.ledger.scene import Client, lease, one
+from tests.ledger.scene import Client, do, lease, one, prefixes, say
 
 LEASED: Final = 50_000
 """Blocks of /29 that are leased, each beside a free one: 10^5 in all."""
@@ -129,6 +130,25 @@ def test_no_step_holds_its_locks_until_the_disk_has_it(database: Database, step:
         hook.execute("select " + step)
         assert hook.execute("show synchronous_commit").fetchall() == [("off",)]
     assert hook.execute("show synchronous_commit").fetchall() == [("on",)]
+
+
+@pytest.mark.parametrize("figures", [{}, {f"figure {n}": 0.1234 for n in range(12)}], ids=["few", "many"])
+def test_a_lease_touches_no_index(database: Database, figures: dict[str, float | str | bool]) -> None:
+    """However long the rows are, each has room in its page for what becomes of it (HOT)."""
+    database.pool("10.64.0.0/16")
+    ledger, hook = database.ledger(), database.connect()
+    clients = [Client.number(n) for n in range(300)]
+    offers = [client.offer(1, 26) for client in clients]
+    blocks = do(
+        ledger,
+        *(replace(offer, sizes=(offer.sizes[0]._replace(detail={"push": "yes", **figures}),)) for offer in offers),
+    )
+    with hook.transaction():
+        say(hook, *(client.accept(1, *prefixes(block)) for client, block in zip(clients, blocks, strict=True)))
+        counted = hook.execute(
+            "select pg_stat_get_xact_tuples_updated(t), pg_stat_get_xact_tuples_hot_updated(t) from (select 'deleg.blocks'::regclass as t) as t"
+        ).fetchall()
+    assert counted == [(300, 300)]
 
 
 def test_a_sweep_is_not_repeated_at_once_for_clients_that_are_being_served(database: Database) -> None:

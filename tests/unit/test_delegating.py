@@ -873,6 +873,41 @@ def test_what_who_asks_holds_is_of_this_moment(database: Database) -> None:
     assert witness.seen == [("grant", Holding()), *[("grant", Holding(256, 70))] * 2]
 
 
+class Impartial(Witness):
+    """Promises that it does not look at who asks."""
+
+    by_holding = True
+
+
+class Heir(Impartial):
+    """Inherits a promise that it did not give."""
+
+
+@pytest.mark.parametrize(("policy", "each"), [(Impartial, 1), (Heir, 2), (Witness, 2)])
+def test_who_comes_with_the_same_is_decided_alike_at_once(database: Database, policy: type[Witness], each: int) -> None:
+    """By a policy that promises not to look at who asks; as long as nothing that it decides by has changed."""
+    database.pool("10.0.0.0/8")
+    witness = policy()
+    server = Server(database, policies={"best-fit": witness})
+
+    def asked(*clients: int, size: int = 26) -> list[tuple[str, Holding]]:
+        witness.seen.clear()
+        for client in clients:
+            server.lease(size, client=client, xid=next(xids))
+        return witness.seen
+
+    xids = iter(range(1, 100))
+    new, small, both = Holding(), Holding(64), Holding(64 + 16)
+    assert Counter(asked(1, 2)) == Counter({("grant", new): each, ("push 64", new): each})
+    known = 2 - each  # how often what was decided before is asked anew, less than a policy without the promise
+    assert Counter(asked(3)) == Counter({("grant", new): 1 - known, ("push 64", new): 1 - known})
+    assert Counter(asked(4, size=28)) == Counter({("grant", new): 1, ("push 16", new): 1})
+    assert Counter(asked(1, 2, size=28)) == Counter({("grant", small): each, ("push 16", small): each})
+    server.views.read(server.ledger)
+    assert Counter(asked(5, 6)) == Counter({("grant", new): each, ("push 64", new): each})
+    assert Counter(asked(1, size=28)) == Counter({("grant", both): 1, ("push 16", both): 1})
+
+
 def test_nobody_decides_by_figures(database: Database) -> None:
     database.pool("10.0.0.0/8")
     ledger, views = Asked(database.ledger()), LedgerViews(wanted=lambda _: False)
