@@ -43,7 +43,9 @@ LeaseEnds& leaseEnds() {
 bool hasOtherLifetimes(isc::dhcp::SrvConfig& config) {
     const auto libraries = isc::hooks::HooksManager::getLibraryNames();
     const auto& classes = *config.getClientClassDictionary()->getClasses();
-    return std::any_of(libraries.begin(), libraries.end(),
+    // A configuration backend may bring classes at any time.
+    return config.getConfigControlInfo() ||
+           std::any_of(libraries.begin(), libraries.end(),
                        [](const std::string& name) { return name.find("libdhcp_bootp") != std::string::npos; }) ||
            std::any_of(classes.begin(), classes.end(), [](const auto& one) { return !one->getValid().unspecified(); });
 }

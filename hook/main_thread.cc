@@ -43,6 +43,10 @@ void MainThread::watchLocked() {
 }
 
 void MainThread::unwatch() {
+    // With a packet queue of Kea's (dhcp-queue-control), who takes a packet is not who waits in select().
+    if (isc::dhcp::IfaceMgr::instance().isDHCPReceiverRunning()) {
+        return;
+    }
     std::lock_guard<std::mutex> lock(mutex_);
     if (event_ >= 0 && watched_ && actions_.empty()) {
         isc::dhcp::IfaceMgr::instance().deleteExternalSocket(event_);

@@ -92,6 +92,10 @@ ElementPtr poolsOf(const isc::dhcp::SrvConfig& config, const std::string& range)
     return pools;
 }
 
+size_t partsOf(const isc::dhcp::SrvConfig& config) {
+    return std::max<size_t>(1, balancing(config).size());
+}
+
 bool endsWithRefusals(const isc::dhcp::SrvConfig& config) {
     const auto pairs = pairsOf(config);
     return KEA_HOOKS_VERSION >= RefusalsCount && std::any_of(pairs.begin(), pairs.end(), [](const auto& pair) {

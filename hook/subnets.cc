@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "lease_ends.h"
@@ -165,7 +166,7 @@ Subnets::Plan Subnets::plan(SrvConfig& config) {
     const SubnetsById own = ownSubnets(config);
     for (const auto& [id, subnet] : own) {
         const auto wanted = desired_.subnets.find(id);
-        if (wanted == desired_.subnets.end() || !isInPlace(*subnet, wanted->second)) {
+        if (wanted == desired_.subnets.end() || !isMade(subnet) || !isInPlace(*subnet, wanted->second)) {
             plan.withdrawn.push_back({subnet, {}, wanted != desired_.subnets.end()});
         }
     }
@@ -173,7 +174,7 @@ Subnets::Plan Subnets::plan(SrvConfig& config) {
         const Terms terms = termsOf(wanted, inheritedLifetime(config, wanted), moment);
         plan.next = std::min(plan.next, terms.changes);
         const auto there = own.find(id);
-        if (there == own.end() || !isInPlace(*there->second, wanted)) {
+        if (there == own.end() || !isMade(there->second) || !isInPlace(*there->second, wanted)) {
             plan.added[id].terms = terms;
         } else if (!grants(*there->second, terms)) {
             plan.altered[id] = {there->second, terms};
@@ -185,7 +186,15 @@ Subnets::Plan Subnets::plan(SrvConfig& config) {
     return plan;
 }
 
+bool Subnets::isMade(const Subnet4Ptr& subnet) {
+    const auto [first, last] = made_.equal_range(subnet->getID());
+    return std::any_of(first, last, [&subnet](const auto& made) { return made.second.lock() == subnet; });
+}
+
 void Subnets::make(SrvConfig& config, Plan& plan) {
+    for (auto made = made_.begin(); made != made_.end();) {
+        made = made->second.expired() ? made_.erase(made) : std::next(made);
+    }
     for (auto step = plan.added.begin(); step != plan.added.end();) {
         const uint32_t id = step->first;
         try {
@@ -193,6 +202,7 @@ void Subnets::make(SrvConfig& config, Plan& plan) {
             step->second.subnet = makeSubnet(config, id, wanted);
             grant(*step->second.subnet, step->second.terms);
             addSubnet(config, step->second.subnet, wanted);
+            made_.emplace(id, step->second.subnet);
             failures_.erase(id);
             ++step;
         } catch (const std::exception& error) {

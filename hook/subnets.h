@@ -2,13 +2,15 @@
 // The subnets that we add to Kea: the list that Python gave last, and how Kea's configuration is made to agree with it.
 //
 // What is there is read from Kea's configuration each time, never remembered: a reload, a command of an operator's or a
-// configuration backend may have changed it. Only where something differs are Kea's packet threads stopped.
+// configuration backend may have changed it. Of what is there only what we made counts. Only where something differs
+// are Kea's packet threads stopped.
 #ifndef SUBNET_DELEG_SUBNETS_H
 #define SUBNET_DELEG_SUBNETS_H
 
 #include <cc/data.h>
 #include <dhcpsrv/lease.h>
 #include <dhcpsrv/srv_config.h>
+#include <boost/weak_ptr.hpp>
 
 #include <map>
 #include <optional>
@@ -58,6 +60,9 @@ class Subnets {
 
     void look();
     Plan plan(isc::dhcp::SrvConfig& config);
+    /// Whether we made this subnet. One that a file brings with it (config-write, config-get) has pools and inherited
+    /// parameters of that time.
+    bool isMade(const isc::dhcp::Subnet4Ptr& subnet);
     void make(isc::dhcp::SrvConfig& config, Plan& plan);
     void carryOut(Plan& plan, isc::dhcp::SrvConfig& config, bool live);
     void carryOutLive(Plan& plan, isc::dhcp::SrvConfig& config);
@@ -68,10 +73,11 @@ class Subnets {
     void watchNetworks(isc::dhcp::SrvConfig& config);
 
     Desired desired_;
-    bool known_ = false;                        ///< the list was given, be it an empty one
-    std::map<uint32_t, Gone> gone_;             ///< no longer served, not forgotten yet
-    std::map<uint32_t, std::string> failures_;  ///< logged already
-    std::set<std::string> unknown_;             ///< networks, logged already
+    bool known_ = false;                                                 ///< the list was given, be it an empty one
+    std::map<uint32_t, Gone> gone_;                                      ///< no longer served, not forgotten yet
+    std::map<uint32_t, std::string> failures_;                           ///< logged already
+    std::set<std::string> unknown_;                                      ///< networks, logged already
+    std::multimap<uint32_t, boost::weak_ptr<isc::dhcp::Subnet4>> made_;  ///< in whatever configuration they are
     Alarm alarm_;
 };
 

@@ -18,6 +18,7 @@
 
 #include "kea_subnets.h"
 #include "movement.h"
+#include "pools.h"
 #include "subnet_statistics.h"
 #include "subnets.h"
 #include "unserved.h"
@@ -140,6 +141,8 @@ ConstElementPtr usage(const Element& request) {
     ElementPtr answer = Element::createMap();
     answer->set("subnets", by_id);
     answer->set("unserved", takeUnserved(ids));
+    answer->set("parts",
+                Element::create(static_cast<int64_t>(partsOf(*isc::dhcp::CfgMgr::instance().getCurrentCfg()))));
     movement().watch(ids);
     return answer;
 }

@@ -93,13 +93,15 @@ class Demand:
     """What a network met lately.
 
     `pressure`: requests that got no address since the last look. `rate`: addresses taken per second. `quiet`: seconds since it
-    last grew. `idle`: seconds since an address of it was in use, or asked for in vain.
+    last grew. `idle`: seconds since an address of it was in use, or asked for in vain. `parts`: in how many parts a pair of servers
+    that balances load has its addresses; each host gets one of a certain part, so that is what is full.
     """
 
     pressure: int = 0
     rate: float = 0.0
     quiet: float = math.inf
     idle: float = math.inf
+    parts: int = 1
 
 
 class Drain(NamedTuple):
@@ -229,7 +231,7 @@ def _shortage(terms: NetworkTerms, level: Filled, blocks: int, demand: Demand) -
     """
     coming = _coming(level, demand)
     wanted = level.used + coming
-    full = level.used >= NEARLY_FULL * level.capacity
+    full = level.used >= NEARLY_FULL * (level.capacity // demand.parts)
     if demand.pressure and full:
         waiting = min(demand.pressure, max(level.capacity, terms.capacity(terms.prefix_length)))
         return NO_ADDRESS_LEFT, level.used + max(coming, waiting)
@@ -266,7 +268,7 @@ def _spared(terms: NetworkTerms, blocks: Sequence[Block], demand: Demand) -> lis
     # Without use the last block goes as well, if it may.
     fewest = terms.min_blocks if unused else max(1, terms.min_blocks)
     # The middle is below NEARLY_FULL but for odd settings; above, failures that have another cause would make it grow again.
-    share = min((terms.low_water + terms.high_water) / 2, NEARLY_FULL)
+    share = min((terms.low_water + terms.high_water) / 2, NEARLY_FULL / demand.parts)
     staying = [block for block in blocks if _stays(block)]
     left, capacity, used = len(staying), level.capacity, level.used
     drain: list[Drain] = []

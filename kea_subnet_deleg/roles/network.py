@@ -24,7 +24,7 @@ from kea_subnet_deleg.policy.growth import (
     plan,
 )
 from kea_subnet_deleg.roles.serving import SAME_END, Journal, Serving
-from kea_subnet_deleg.roles.usage import Usage, subnet_id
+from kea_subnet_deleg.roles.usage import REPORT_INTERVAL, Usage, subnet_id
 
 PACE: Final = 1.0
 """Seconds between two looks; more often while a network has nothing to give, and while one fills."""
@@ -130,6 +130,7 @@ class Network:
         self._busy = self._clock()  # when an address was last in use or asked for
         self._grown_at = -math.inf
         self._unserved, self._unserved_until = 0, 0.0
+        self._recount_due = 0.0
         self._full, self._full_since = "", math.inf  # what the log says, and since when it would have something to say
         self._leases: dict[IPv4Network, _Lease] = {}
         self._present: frozenset[IPv4Network] = frozenset()
@@ -146,7 +147,11 @@ class Network:
         level = filled(usable)
         demand = self._demand(level, local, now)
         decided = plan(self._terms, usable, demand)
-        if (decided.drain or decided.end) and not self._usage.confirmed(block.prefix for block in usable):
+        doubtful = bool(decided.drain or decided.end)
+        if self._unserved and not (decided.grow or decided.reopen or decided.barred) and now >= self._recount_due:
+            doubtful = True  # hosts find none where many should be left
+            self._recount_due = now + REPORT_INTERVAL
+        if doubtful and not self._usage.confirmed(block.prefix for block in usable):
             usable = self._blocks(local, now)
             level = filled(usable)
             decided = plan(self._terms, usable, replace(demand, idle=self._idle(level, now)))
@@ -174,7 +179,7 @@ class Network:
             self._unserved = 0
         youngest = min((block.age for block in local if not block.draining), default=math.inf)
         quiet = min(now - self._grown_at, youngest)
-        return Demand(self._unserved, self._usage.rate(name), quiet, self._idle(level, now))
+        return Demand(self._unserved, self._usage.rate(name), quiet, self._idle(level, now), self._usage.parts)
 
     def _idle(self, level: Filled, now: float) -> float:
         """Return for how many seconds no address has been in use or asked for."""

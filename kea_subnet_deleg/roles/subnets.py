@@ -33,10 +33,11 @@ def served_subnets(
         for block in served.local
         if block.network in terms and (subnet := _local(terms[block.network], block)) is not None
     ]
+    ours = {server for server in {router.server for router in served.reserved} if server in own}
     subnets += [
         subnet
         for router in served.reserved
-        if _is_ours(reserved, own, router) and (subnet := _relayed(reserved, router)) is not None
+        if _is_ours(reserved, ours, router) and (subnet := _relayed(reserved, router)) is not None
     ]
     return sorted(subnets, key=lambda subnet: int(subnet["id"]))
 

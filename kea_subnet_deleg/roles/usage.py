@@ -90,6 +90,7 @@ class Usage:
         self._rates: dict[str, float] = {}
         self._pressure: dict[str, int] = {}
         self._shared: bool | None = None
+        self._parts = 1
         self._started = clock()
         self._read_at = self._started
         self._all_due = self._started
@@ -163,6 +164,11 @@ class Usage:
         """Return how many requests a network left unserved since the last call."""
         return self._pressure.pop(network, 0)
 
+    @property
+    def parts(self) -> int:
+        """In how many parts a subnet's addresses are. A host gets one of its server's part, and none where that is full."""
+        return self._parts
+
     def news(self) -> list[Measured]:
         """Return what the ledger is to be told now: what changed, and from time to time everything."""
         self._telling_all = self._clock() >= self._all_due
@@ -186,6 +192,7 @@ class Usage:
         ids = [int(key) for key in watched]
         answer = self._kea.ask({"op": "usage", "ids": ids})
         subnets: dict[str, Any] = answer["subnets"]
+        self._parts = answer["parts"]
         for network, unserved in answer["unserved"].items():
             self._press(network, unserved)
         for key, entry in subnets.items():

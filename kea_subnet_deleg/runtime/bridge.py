@@ -78,8 +78,8 @@ class Kea(Protocol):
 
         `usage`: "ids". The answer has "subnets", for each id (as text) by Kea's statistics "assigned" (declined ones among them, as Kea
         counts), "declined", and, since the last such request, "peak" (most assigned at once) and "failures" (allocations that failed);
-        and "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of
-        it that is not ours.
+        "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of
+        it that is not ours; and "parts", how many a pair that balances load has parted each subnet's addresses in (1: none has).
 
         `missed`: "ids". The answer has "subnets", for each id (as text) by how much the leases there are exceed Kea's statistics:
         "assigned", "declined".

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Container, MutableMapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -93,7 +93,7 @@ def make_agent(
         )
     growing = None
     if serves_addresses(settings):
-        growing = _addressing(kea, settings, journal, Networks(ledger), own)
+        growing = _addressing(kea, settings, journal, Networks(ledger), _OurAddresses(own))
     agent = Agent(
         kea,
         journal,
@@ -121,15 +121,13 @@ def served_at_once(kea: Kea, settings: Settings) -> str | None:
     ledger = Ledger(settings.dsn, settings.statement_timeout)
     try:
         ledger.connect()
-        request: Any = _addressing(kea, settings, journal, Networks(ledger), _LocalAddresses()).configured()
+        request: Any = _addressing(kea, settings, journal, Networks(ledger), _OurAddresses()).configured()
     finally:
         ledger.close()
     return json.dumps(request)
 
 
-def _addressing(
-    kea: Kea, settings: Settings, journal: KeaJournal, store: Networks, own: MutableMapping[int, int]
-) -> Addressing:
+def _addressing(kea: Kea, settings: Settings, journal: KeaJournal, store: Networks, own: Container[int]) -> Addressing:
     return Addressing(
         settings.networks,
         ReservedTerms(settings.kept_addresses, settings.serve_reserved),
@@ -142,8 +140,15 @@ def _addressing(
     )
 
 
-class _LocalAddresses(dict[int, int]):
-    """The machine's own addresses, asked for one by one: what Kea listens on is not known while it is being configured."""
+class _OurAddresses(Container[int]):
+    """Our addresses: those that we were heard on, and the machine's others, each asked for.
+
+    What Kea listens on is not known while it is being configured, and it does not listen where a link is down: what is served for a
+    router must not go with that.
+    """
+
+    def __init__(self, heard: Container[int] = ()) -> None:
+        self._heard = heard
 
     def __contains__(self, address: object) -> bool:
-        return isinstance(address, int) and is_local(address)
+        return address in self._heard or (isinstance(address, int) and is_local(address))

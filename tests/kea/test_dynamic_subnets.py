@@ -580,6 +580,29 @@ def test_an_operators_subnets_are_left_alone(make_site: MakeSite, tmp_path: Path
     assert driven.asking.usage()["unserved"] == {"hosts": 1}
 
 
+def test_what_a_file_says_of_our_subnets_is_of_another_day(make_site: MakeSite, tmp_path: Path) -> None:
+    """Written by config-write as one of a pair, which is no more: by that, nobody would get an address. It is made anew, with its leases."""
+    driven = make(make_site, tmp_path)
+    driven.asking.serve(subnet(FIRST))
+    host = driven.host()
+    address = host.lease()
+    written = driven.site.command("config-get")
+    written.pop("hash", None)
+    (network,) = written["Dhcp4"]["shared-networks"]
+    (ours,) = network["subnet4"]
+    ours["pools"] = [{"pool": pool["pool"], "client-class": "HA_server2"} for pool in ours["pools"]]
+    ours["valid-lifetime"] = ours["min-valid-lifetime"] = ours["max-valid-lifetime"] = 77
+    driven.asking.configured(json.dumps({"networks": ["hosts"], "subnets": [subnet(FIRST)]}))
+    for _ in range(2):
+        driven.site.command("config-set", written)
+        assert driven.configured() == [f"{FIRST} hosts"]
+        assert granted(again(host), renewal(again(host), address)) == LIFETIME
+        assert driven.host().lease() in IPv4Network(FIRST)
+    (now,) = driven.site.command("config-get")["Dhcp4"]["shared-networks"][0]["subnet4"]
+    assert not any(key.startswith("client-class") and pool[key] for pool in now["pools"] for key in pool)
+    assert driven.asking.serve(subnet(FIRST))["added"] == []  # it stays as it is now
+
+
 def test_who_asks_while_the_hook_is_unloaded_is_told_so(driven: Driven) -> None:
     """Neither waits for the other: the main thread, which ends the service, and a thread of it that asks the main thread."""
     ending = threading.Event()

@@ -100,7 +100,7 @@ class FakeKea:
             case "addresses":
                 return {"addresses": self.addresses, "lease-database": "memfile"}
             case "usage":
-                return {"subnets": {}, "unserved": {}}
+                return {"subnets": {}, "unserved": {}, "parts": 1}
             case _:
                 return {"added": [], "opened": [], "closed": [], "withdrawn": [], "failed": {}, "unknown-networks": []}
 

@@ -59,6 +59,7 @@ class Kea:
     unserved: Counter[str] = field(default_factory=Counter)
     database: str = "memfile"
     missed: int = 0
+    parts: int = 1
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     fail_on: str = ""
     told: dict[int, tuple[int, int]] | None = None
@@ -126,7 +127,7 @@ class Kea:
             subnet.peak, subnet.failures = subnet.assigned, 0
         unserved, self.unserved = self.unserved, Counter()
         self.told = self._figures()
-        return {"subnets": answer, "unserved": dict(unserved)}
+        return {"subnets": answer, "unserved": dict(unserved), "parts": self.parts}
 
     def _missed(self, key: int) -> int:
         return self.missed + self.subnets[key].uncounted

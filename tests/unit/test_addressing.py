@@ -343,6 +343,19 @@ class TestStatisticsThatWereReset:
         site.run(200.0)
         assert site.kea.subnets == {}
 
+    def test_a_full_block_grows(self, site: Site) -> None:
+        """Hosts find no address in what nearly nobody seems to use: then the leases are counted."""
+        site.kea.arrive(1)
+        site.turn()
+        site.kea.arrive(100)
+        site.settle()
+        before = len(site.open())
+        site.kea.reset()
+        for subnet in site.kea.subnets.values():
+            subnet.uncounted, subnet.assigned, subnet.failures = 250, 3, 2
+        site.run(10.0)
+        assert len(site.open()) > before
+
     def test_a_block_that_drains_does_not_end_under_its_hosts(self, site: Site) -> None:
         site.kea.arrive(1)
         site.turn()

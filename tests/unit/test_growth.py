@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
@@ -47,6 +48,21 @@ def block(
     empty: float = 0.0,
 ) -> Block:
     return Block(prefix(n), 100, in_use, unusable, draining, closing, ending, empty)
+
+
+@pytest.mark.parametrize(("parts", "in_use", "grows"), [(1, 94, False), (1, 95, True), (2, 47, False), (2, 48, True)])
+def test_a_part_of_the_network_is_full(parts: int, in_use: int, grows: bool) -> None:
+    """A host gets an address of its server's part: that the other part has some is no help."""
+    terms = replace(TERMS, high_water=1.0)
+    found = plan(terms, [block(1, in_use)], Demand(pressure=1, quiet=0.0, idle=0.0, parts=parts))
+    assert (found.grow, found.reason) == ((1, NO_ADDRESS_LEFT) if grows else (0, ""))
+
+
+def test_what_grew_for_a_part_stays() -> None:
+    """By its share of the whole it could be spared; the part would be full again."""
+    blocks = [block(1, 50), block(2, 0)]
+    assert plan(TERMS, blocks, replace(LONG_AGO, parts=1)).drain == (Drain(prefix(2), BELOW_LOW_WATER),)
+    assert plan(TERMS, blocks, replace(LONG_AGO, parts=2)).drain == ()
 
 
 @pytest.mark.parametrize(
