@@ -44,7 +44,8 @@ insert into deleg.schema_version (version) values (9);
 create table deleg.domain (
     sole boolean primary key default true check (sole),
     identity bytea not null,
-    history_days integer default 400 check (history_days >= 1)       -- so long are events kept; null: for ever
+    history_days integer default 400 check (history_days >= 1),      -- so long are events kept; null: for ever
+    restored_until timestamptz                                       -- until then somebody may hold what a backup did not know
 );
 insert into deleg.domain (identity) values ('\xff000000010004'::bytea || uuid_send(gen_random_uuid()));
 
@@ -1132,6 +1133,7 @@ begin
         select prefix, origin, state, draining, hierarchical, reason into v_block from deleg.blocks
          where space = p_space and prefix = (v_item ->> 0)::cidr and lessee = v_lessee for update;
         continue when not found;
+        continue when v_block.state = 'quarantined' and v_block.reason = 'restored';     -- it may be right: neither believed nor stopped
         if v_block.state = 'quarantined' then                -- no longer its: stop at once (seed [0081])
             v_refused := v_refused || jsonb_build_array(deleg._wire(v_block.prefix, coalesce(v_block.hierarchical, false), false));
             continue;
@@ -1904,7 +1906,8 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
                                      where o.space = p.space and o.pool = p.pool),
                         'leased', exists (select from origins o where o.space = p.space and o.pool = p.pool and o.kind = 'upstream'))
                     order by p.pool) from pools p),
-        'servers', (select coalesce(jsonb_agg(host(address)), '[]') from servers))
+        'servers', (select coalesce(jsonb_agg(host(address)), '[]') from servers),
+        'restored', exists (select from domain where restored_until > now()))
 $$;
 
 
@@ -2207,9 +2210,60 @@ begin
         result := case
             when exists (select from origins o where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream') then 'known'
             else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated) end;
+        if result = 'added' then
+            perform _withhold(p_space, prefix, (select restored_until from domain where restored_until > now()));
+        end if;
         return next;
     end loop;
     perform _tell_networks();
+end $$;
+
+-- What nobody holds by this ledger is leased to nobody before p_until, nor longer than our own lease lasts. Of one origin, or of all.
+-- Nothing where p_until is null. Returns the number of blocks. Caller owns the free blocks.
+create or replace function deleg._withhold(p_space integer, p_origin cidr, p_until timestamptz) returns bigint
+language plpgsql set enable_seqscan = off set jit = off as $$
+declare
+    v_withheld bigint;
+begin
+    if p_until is null then
+        return 0;
+    end if;
+    update deleg.blocks b
+       set state = 'quarantined', draining = false, hierarchical = case when b.state = 'quarantined' then b.hierarchical end, xid = null,
+           slot = null, since = now(), expires = least(p_until, o.expires), due = least(p_until, o.expires), reason = 'restored',
+           detail = null
+      from deleg.origins o
+     where o.space = p_space and (p_origin is null or o.prefix = p_origin) and b.space = o.space and b.origin = o.prefix
+       and b.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr and b.state in ('free', 'offered', 'quarantined');
+    get diagnostics v_withheld = row_count;
+    return v_withheld;
+end $$;
+
+-- The ledger is of a backup, or of a standby that lacks what was acknowledged last: who may hold what is not known for p_longest seconds,
+-- the longest lease that can have been granted since. Until then nothing is leased that is not leased already, and what is leased is kept;
+-- our own leases are renewed at once. Returns the blocks withheld, those leased, and those that networks of ours serve.
+create or replace function deleg.ledger_restored(p_longest bigint) returns table (withheld bigint, leased bigint, served bigint)
+language plpgsql security definer set search_path = deleg, pg_temp set jit = off as $$
+declare
+    v_space integer;
+begin
+    if p_longest not between 1 and 4294967294 then
+        raise exception 'the longest lease is %, must be from 1 to 4294967294 seconds', p_longest using errcode = 'invalid_parameter_value';
+    end if;
+    perform pg_advisory_xact_lock(222, 0);                   -- lock 0, alone
+    update domain set restored_until = greatest(restored_until, _ends(p_longest));
+    withheld := 0;
+    for v_space in select space from spaces order by space loop
+        perform _own_free_blocks(v_space);
+        withheld := withheld + _withhold(v_space, null, (select restored_until from domain));
+    end loop;
+    update blocks b set expires = least(d.restored_until, o.expires), reason = 'restored'
+      from domain d, origins o
+     where o.space = b.space and o.prefix = b.origin and b.state in ('leased', 'reserved') and b.expires < least(d.restored_until, o.expires);
+    update origins set renew_at = least(renew_at, now()), next_try = now() where kind = 'upstream' and expires > now() and not giving_back;
+    select count(*) filter (where b.state in ('leased', 'reserved')), count(*) filter (where b.state = 'local') into leased, served from blocks b;
+    perform _tell_networks();
+    return next;
 end $$;
 
 -- FORCERENEW: these are to be renewed at once. Returns how many of them are ours.
@@ -2821,13 +2875,14 @@ begin
     return v_chosen;
 end $$;
 
--- Whether the block is on its way back, as far as one can know: its quarantine ends within an hour; it drains, and was renewed not more than
--- an hour ago or, of shorter leases, a quarter of the lease; or its holder was told to renew (FORCERENEW) p_asked times, which is at most
--- two. Not for longer: who is silent, or keeps what it was told to give up, is not to hold up the others.
+-- Whether the block is on its way back, as far as one can know: its quarantine ends within an hour, or it is withheld since the ledger was
+-- restored; it drains, and was renewed not more than an hour ago or, of shorter leases, a quarter of the lease; or its holder was told to
+-- renew (FORCERENEW) p_asked times, which is at most two. Not for longer: who is silent, or keeps what it was told to give up, is not to
+-- hold up the others.
 create or replace function deleg._comes_back(p_block deleg.blocks, p_asked integer) returns boolean
 language sql stable as $$
     select case p_block.state
-           when 'quarantined' then p_block.expires <= now() + interval '1 hour'
+           when 'quarantined' then p_block.expires <= now() + interval '1 hour' or p_block.reason = 'restored'
            when 'local' then p_block.draining and p_block.since > now() - interval '1 hour'
            else coalesce(p_asked between 0 and 2, false)
                 or p_block.draining and p_block.renewed > now() - least(interval '1 hour', make_interval(secs => p_block.lease_time / 4.0)) end
@@ -3157,7 +3212,7 @@ grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_del
 grant execute on function deleg.space_add(text), deleg.space_select(text, text, cidr, bytea),
     deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr), deleg.pool_keep(text, cidr),
     deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.lease_keep(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
-    deleg.history(integer, cidr, boolean), deleg.ledger_check() to kea_deleg_admin;
+    deleg.history(integer, cidr, boolean), deleg.ledger_restored(bigint), deleg.ledger_check() to kea_deleg_admin;
 grant select on all tables in schema deleg to kea_deleg_admin;
 grant select on all tables in schema report to kea_deleg_admin, kea_deleg_report;
 grant execute on function report.identity_text(bytea), deleg._size(cidr), deleg._used(cidr, integer, integer) to kea_deleg_admin, kea_deleg_report;

@@ -80,6 +80,9 @@ def main() -> None:
     except LedgerError as error:
         sys.stderr.write(f"kea-subnet-deleg: {error}\n")
         sys.exit(1)
+    except UnicodeEncodeError as error:  # an argument of another encoding
+        sys.stderr.write(f"kea-subnet-deleg: {error.object.encode(errors='backslashreplace').decode()}: not UTF-8\n")
+        sys.exit(1)
 
 
 @app.command()
@@ -148,6 +151,31 @@ def ledger_retention(
         print_json({"days": kept})
     else:
         sys.stdout.write("events are kept for ever\n" if kept is None else f"events are kept for {kept} days\n")
+
+
+@ledger.command("restored")
+def ledger_restored(
+    longest: Annotated[
+        int,
+        typer.Option(
+            "--longest", min=1, max=4294967294, help="Seconds: the longest lease that can have been granted since."
+        ),
+    ],
+    dsn: Dsn = "",
+    as_json: Json = False,
+) -> None:
+    """Say that the ledger is of a backup, or of a standby that lacks the last leases: before any server uses it again.
+
+    What somebody may hold whom it does not know is leased to nobody for so long; what is leased by it is kept for so long at least.
+    """
+    with Admin(dsn) as admin:
+        found = admin.restored(longest)
+    print_done(
+        found._asdict(),
+        f"for {longest} s, {found.withheld} blocks are withheld, {found.leased} leases are kept, and "
+        f"{found.served} blocks of our own networks are served on",
+        as_json,
+    )
 
 
 Space = Annotated[str, typer.Option("--space", help="Address space (VRF, tenant).")]

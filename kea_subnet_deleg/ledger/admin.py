@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg.rows import dict_row
@@ -29,6 +29,14 @@ class Violation:
     space: int
     prefix: IPv4Network
     detail: str
+
+
+class Restored(NamedTuple):
+    """Of a ledger that was restored: how many blocks are `withheld`, `leased` (and kept), and `served` by networks of our own."""
+
+    withheld: int
+    leased: int
+    served: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,15 @@ class Admin:
         """Return report.subnets."""
         with _errors():
             return self._rows("subnets")
+
+    def restored(self, longest: int) -> Restored:
+        """Say that the ledger is of a backup, which does not know what was leased since, for `longest` seconds at most.
+
+        Until that is over nothing is leased that is not leased by the ledger already, and what is leased by it is kept.
+        Raises LedgerError.
+        """
+        with _errors():
+            return Restored(**self._rows("ledger_restored", longest=longest)[0])
 
     def history_keep(self, days: int | None) -> None:
         """Say how many days events are kept, None for ever. Raises LedgerError where that is less than one."""

@@ -47,11 +47,15 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All spaces, pools, and the server identifiers (host-order integers) of the domain; as of some seconds ago."""
+    """All spaces, pools, and the server identifiers (host-order integers) of the domain; as of some seconds ago.
+
+    `restored`: the ledger is of a backup, and much that is withheld may be free: how little is free says nothing.
+    """
 
     pools: tuple[PoolTerms, ...] = ()
     selectors: tuple[Selector, ...] = ()
     servers: frozenset[int] = frozenset()
+    restored: bool = False
     _by_vss: Mapping[str, int] = field(init=False, repr=False, compare=False)
     _by_identity: Mapping[bytes, int] = field(init=False, repr=False, compare=False)
     _by_network: tuple[tuple[IPv4Network, int], ...] = field(init=False, repr=False, compare=False)
@@ -113,6 +117,7 @@ class Directory:
                 for s in value["selectors"]
             ),
             frozenset(int(IPv4Address(address)) for address in value["servers"]),
+            value["restored"],
         )
 
     def space_of(self, identity: bytes, vss: str | None, relay: int) -> int | None:

@@ -37,6 +37,8 @@ _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.Serializati
 _UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _ATTEMPTS: Final = 3
 _NOT_CONNECTED: Final = "not connected"
+_WAITS_FOR_STANDBY: Final = "SyncRepWaitForLSN"
+"""The function of PostgreSQL's that waits for a synchronous standby: its messages are translated, their origin is not."""
 
 GRACE: Final = 5.0
 """Seconds beyond the statement timeout after which nothing is expected of PostgreSQL any more. It gives statements up itself, and says
@@ -93,7 +95,7 @@ def check_dsn(dsn: str) -> str | None:
     """Return what is wrong with a PostgreSQL connection string, None if nothing is."""
     try:
         conninfo.conninfo_to_dict(dsn)
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         return str(error).strip()
     return None
 
@@ -134,6 +136,7 @@ class Ledger:
         self._line: socket.socket | None = None
         self._asked: float | None = None  # when what is waited for now was asked
         self._overdue = False
+        self._unreplicated = False
         self._listening = False
         self._notified: set[str] = set()
 
@@ -171,9 +174,15 @@ class Ledger:
             self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
         connection.add_notify_handler(lambda notify: self._notified.add(notify.payload))
+        connection.add_notice_handler(self._hear)
         self._connection, self._cursor = connection, connection.cursor()
         if self._listening:
             self._listen()
+
+    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Note that PostgreSQL waits no longer for its standby: where that wait is cancelled it says that all is well, and warns."""
+        if notice.source_function == _WAITS_FOR_STANDBY:
+            self._unreplicated = True
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
@@ -405,7 +414,7 @@ class Ledger:
         self._asked = time.monotonic()
         try:
             cursor.execute(QUERIES[query], parameters)
-            return cursor.fetchall() if cursor.description else []
+            rows = cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             if cursor.connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
                 why = self._why(error)
@@ -414,3 +423,10 @@ class Ledger:
             raise
         finally:
             self._asked = None
+        if self._unreplicated:
+            self._unreplicated = False
+            self.close()
+            raise LedgerUnavailable(
+                "committed here, but a failover would forget it: the wait for the standby was cancelled"
+            )
+        return rows

@@ -210,6 +210,10 @@ select * from report.pools order by space, origin;
 -- The subnets report
 select * from report.subnets order by space, subnet;
 
+-- ledger_restored --
+-- Of a backup: what somebody may hold is leased to nobody else for so many seconds
+select withheld, leased, served from deleg.ledger_restored(%(longest)s);
+
 -- history_keep --
 -- How many days events are kept; null: for ever
 select deleg.history_keep(%(days)s);

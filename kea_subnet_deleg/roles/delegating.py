@@ -431,16 +431,17 @@ class Delegating:
         """Return what to decide by.
 
         A server that obtains space as it is asked for has little that is free, ever. As long as its upstreams give, that is no
-        scarcity: how much there is counts as not known.
+        scarcity: how much there is counts as not known. Nor is it known of a ledger that was restored.
         """
         view = self._views.view(space, pools)
-        if self._shortages.refused:
-            return view
-        for pool in pools:
-            if pool.leased:
-                break
-        else:
-            return view
+        if not self._views.directory.restored:
+            if self._shortages.refused:
+                return view
+            for pool in pools:
+                if pool.leased:
+                    break
+            else:
+                return view
         if self._unlimited is None or self._unlimited[0] is not view:
             self._unlimited = view, replace(view, size=0)
         return self._unlimited[1]

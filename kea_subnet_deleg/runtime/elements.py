@@ -58,6 +58,8 @@ def admission(element: object) -> Admission:
     network = None
     if "network" in given:
         try:
+            if not isinstance(given["network"], str):  # a number would be an address
+                raise ValueError("not a string")
             network = IPv4Network(given["network"])
         except ValueError as error:
             raise ValueError(f"network: {json.dumps(given['network'])}: {error}; must be an IPv4 prefix") from None
@@ -95,7 +97,7 @@ def upstream(element: object) -> Upstream:
 def network(element: object) -> NetworkTerms:
     """Read an element of networks."""
     given = _only(element, *NETWORK_KEYS)
-    if "name" not in given:
+    if given.get("name") is None:
         raise ValueError(
             f"name: missing in {shown(element)}; needed is that of a shared network of Kea's configuration"
         )

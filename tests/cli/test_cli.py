@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,25 @@ def test_how_long_events_are_kept(dsn: str) -> None:
         assert good_json("ledger", "retention", dsn=dsn) == {"days": 90}
     finally:
         good("ledger", "retention", "400", dsn=dsn)
+
+
+def test_what_is_not_utf_8(dsn: str) -> None:
+    """As a terminal in another encoding sends it."""
+    assert refused("space", "add", "b\udcfcro", dsn=dsn) == "kea-subnet-deleg: b\\udcfcro: not UTF-8\n"
+    assert refused("ledger", "check", dsn="host=\udcff") == "kea-subnet-deleg: host=\\udcff: not UTF-8\n"
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_ledger_that_was_restored(dsn: str) -> None:
+    said = good("ledger", "restored", "--longest", "86400", dsn=dsn)
+    assert re.fullmatch(
+        r"for 86400 s, \d+ blocks are withheld, 1 leases are kept, and 0 blocks of our own networks are served on\n",
+        said,
+    )
+    assert good_json("ledger", "restored", "--longest", "60", dsn=dsn)["leased"] == 1
+    for longest in ("0", "4294967295", "a week"):
+        assert "--longest" in refused("ledger", "restored", "--longest", longest, dsn=dsn, status=2)
+    assert "--longest" in refused("ledger", "restored", dsn=dsn, status=2)
 
 
 def test_pools(database: Database, dsn: str) -> None:

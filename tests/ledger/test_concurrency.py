@@ -30,6 +30,7 @@ from kea_subnet_deleg.ledger import (
     Result,
 )
 from tests.conftest import TEMPLATE, Database, make_template, running_cluster
+from tests.kea.waiting import wait_until
 from tests.ledger.scene import DAY, OTHER_SERVER, SERVER, Client, do, lease, one, prefixes, results, say
 
 CONNECTIONS = 4
@@ -623,3 +624,26 @@ def kill_all(postmaster: Process) -> None:
         process.send(signal.SIGKILL)
     for process in (postmaster, *children):
         assert process.wait(10)
+
+
+def test_what_no_standby_has_is_not_acknowledged(database: Database, cluster: Cluster) -> None:
+    """An operator cancels what waits for a standby that is gone: to PostgreSQL that is a success, but a failover would forget the lease."""
+    database.pool("10.64.0.0/16")
+    ledger, client = database.ledger(), Client.number(1)
+    (offer,) = do(ledger, client.offer(1, 26))
+    accept = client.accept(1, *prefixes(offer))
+    cluster.execute("postgres", "alter system set synchronous_standby_names = 'nobody'", "select pg_reload_conf()")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            leasing = pool.submit(ledger.apply, [accept])
+            waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep'"
+            wait_until(lambda: database.sql(waiting) or leasing.done())
+            assert not leasing.done()
+            database.sql("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+            with pytest.raises(LedgerUnavailable, match="a failover would forget it"):
+                leasing.result()
+    finally:
+        cluster.execute("postgres", "alter system reset synchronous_standby_names", "select pg_reload_conf()")
+    assert not ledger.connected
+    ledger.connect()
+    assert one(ledger, accept).result is Result.ACKNOWLEDGED

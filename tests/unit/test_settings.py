@@ -293,6 +293,7 @@ def test_who_may_ask() -> None:
             '{"giaddr": "10.0.0.1"}: must be a map with keys among client-id, network, circuit-id, remote-id',
         ),
         ({"network": "10.0.0.1/8"}, 'network: "10.0.0.1/8": 10.0.0.1/8 has host bits set; must be an IPv4 prefix'),
+        ({"network": 5}, "network: 5: not a string; must be an IPv4 prefix"),
         ({"network": "fd00::/8"}, "network: \"fd00::/8\": Expected 4 octets in 'fd00::'; must be an IPv4 prefix"),
         *[
             (
@@ -428,6 +429,7 @@ def test_networks() -> None:
     ("element", "text"),
     [
         ({"prefix-length": 24}, "name: missing"),
+        ({"name": None}, "name: missing"),
         ({"name": ""}, 'name: "": must be a string that is not empty'),
         ({"name": "hosts", "prefix-length": 30}, "prefix-length: 30: must be an integer from 8 to 29"),
         ({"name": "hosts", "high-water": 1.1}, "high-water: 1.1: must be a number from 0.01 to 1"),

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MPL-2.0
+"""A ledger of a backup: what was leased, renewed, released and obtained since is not in it, and nothing of that may be leased twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+
+from kea_subnet_deleg.ledger import LedgerError, Networks, Result, Upstreams
+from kea_subnet_deleg.policy import Proportional
+from kea_subnet_deleg.roles.delegating import Delegating
+from kea_subnet_deleg.runtime.views import LedgerViews
+from tests.client.codec import Block, Type, decode, information
+from tests.conftest import Database
+from tests.ledger.scene import DAY, SERVER, Client, lease, one
+from tests.unit.fakes import FakeKea, inbound, message, surroundings, terms
+
+LONGEST = 7 * DAY
+UPSTREAM = 0xC0000201  # 192.0.2.1
+HOLDER, NEWCOMER = Client.number(1), Client.number(9)
+HELD, OFFERED, RELEASED = "10.64.0.0/26", "10.64.0.64/26", "10.64.0.128/26"
+
+
+@pytest.fixture
+def restored(database: Database) -> Database:
+    """A ledger in which one block was leased for a day, one offered, one released, the rest free; then it was restored."""
+    database.pool("10.64.0.0/22")
+    ledger = database.ledger()
+    assert lease(ledger, HOLDER, 1, 26) == [HELD]
+    one(ledger, Client.number(2).offer(2, 26))
+    assert lease(ledger, Client.number(3), 3, 26) == [RELEASED]
+    assert one(ledger, Client.number(3).release(RELEASED)).result is Result.RELEASED
+    with database.admin() as admin:
+        assert admin.restored(LONGEST) == (5, 1, 0)
+    return database
+
+
+def ends(database: Database) -> dict[str, int]:
+    """Return in how many whole hours each block's state ends."""
+    return {
+        str(prefix): round(seconds / 3600)
+        for prefix, seconds in database.sql("select prefix, extract(epoch from expires - now()) from deleg.blocks")
+    }
+
+
+def later(database: Database) -> None:
+    """Have as much time pass as somebody may hold something for whom the backup does not know."""
+    database.sql("update deleg.blocks set expires = now(), due = now() where state = 'quarantined'")
+    database.sql("update deleg.domain set restored_until = now()")
+
+
+def test_nothing_is_leased_that_somebody_may_hold(restored: Database) -> None:
+    ledger = restored.ledger()
+    assert restored.blocks() == {
+        HELD: "leased",
+        **dict.fromkeys((OFFERED, RELEASED, "10.64.0.192/26", "10.64.1.0/24", "10.64.2.0/23"), "quarantined"),
+    }
+    assert set(ends(restored).values()) == {LONGEST // 3600}
+    assert one(ledger, NEWCOMER.offer(9, 30)).result is Result.EXHAUSTED
+    assert ledger.sweep(100, 60).quarantines == 0
+    assert restored.violations() == []
+    later(restored)
+    while ledger.sweep(100, 60):
+        pass
+    assert restored.blocks() == {
+        HELD: "leased",
+        OFFERED: "free",
+        "10.64.0.128/25": "free",
+        "10.64.1.0/24": "free",
+        "10.64.2.0/23": "free",
+    }
+    assert lease(ledger, NEWCOMER, 10, 26) == [OFFERED]
+    assert restored.violations() == []
+
+
+def test_what_the_backup_knows_goes_on(restored: Database) -> None:
+    """Its holder may have renewed since, for as long as can be; it renews again as ever."""
+    ledger = restored.ledger()
+    outcome = one(ledger, HOLDER.renew(HELD))
+    assert (outcome.result, outcome.lease_time) == (Result.ACKNOWLEDGED, DAY)
+    assert one(ledger, HOLDER.release(HELD)).result is Result.RELEASED
+
+
+@pytest.mark.parametrize("block", [OFFERED, RELEASED, "10.64.1.0/24"])
+def test_who_holds_what_the_backup_does_not_know_is_not_told_to_stop(restored: Database, block: str) -> None:
+    """It may be so: nothing is said, and nobody else gets it while it can last."""
+    ledger = restored.ledger()
+    for client in (Client.number(2), Client.number(3), NEWCOMER):
+        assert one(ledger, client.renew(block)).result is Result.NOTHING
+        assert one(ledger, client.release(block)).result is Result.NOTHING
+    assert restored.blocks()[block] == "quarantined"
+
+
+def test_nobody_is_asked_back_meanwhile(restored: Database) -> None:
+    """What is withheld counts as on its way back."""
+    assert restored.ledger().takeback_least_used(0, [2], 512, 10, 0) == 0
+
+
+def test_what_is_withheld_is_no_scarcity(restored: Database) -> None:
+    """By proportional, an unused block would be asked back when nothing is free."""
+    ledger, views = restored.ledger(), LedgerViews()
+    for known in (False, True):
+        if known:
+            restored.sql("update deleg.domain set restored_until = now()")
+        views.read(ledger)
+        assert views.directory.restored is not known
+        role = Delegating(
+            replace(terms(), policy="proportional"),
+            surroundings(ledger, views, FakeKea(), {SERVER: 2}, policies={"proportional": Proportional()}),
+        )
+        block = Block(IPv4Network(HELD), hierarchical=True).using(10, 1, 0)
+        (answer,) = role.handle([inbound(message(Type.REQUEST, information(block), client=1, xid=1))])
+        (renewed,) = decode(answer.data).allocation.blocks
+        assert renewed.deprecate is known
+
+
+def test_what_upstream_says_we_hold_may_be_leased_of(restored: Database) -> None:
+    """It was obtained after the backup, and so may have been leased."""
+    ledger = restored.ledger()
+    (found,) = Upstreams(ledger).listed(0, UPSTREAM, DAY, [(IPv4Network("10.96.0.0/24"), False)])
+    assert found[1] == "added"
+    assert restored.blocks()["10.96.0.0/24"] == "quarantined"
+    assert ends(restored)["10.96.0.0/24"] == 24  # not longer than our own lease
+    later(restored)
+    (found,) = Upstreams(ledger).listed(0, UPSTREAM, DAY, [(IPv4Network("10.97.0.0/24"), False)])
+    assert restored.blocks()["10.97.0.0/24"] == "free"
+
+
+def test_a_network_block_can_be_put_away(database: Database) -> None:
+    """As docs/install.md has it, where the network may have given it back since."""
+    database.pool("10.64.0.0/24")
+    assert Networks(database.ledger()).take("hosts", None, [26], 0, 1) == [IPv4Network(HELD)]
+    with database.admin() as admin:
+        assert admin.restored(LONGEST).served == 1
+    database.sql("select deleg.network_drain('{10.64.0.0/26}', 'restored')")
+    database.sql("select deleg.network_end('{10.64.0.0/26}', 604800, 'restored')")
+    assert set(database.blocks().values()) == {"quarantined"}
+    assert set(ends(database).values()) == {LONGEST // 3600}
+    assert database.violations() == []
+
+
+@pytest.mark.parametrize("longest", [0, 4294967295])
+def test_how_long_a_lease_can_be_has_to_be_told(database: Database, longest: int) -> None:
+    with (
+        database.admin() as admin,
+        pytest.raises(LedgerError, match=f"the longest lease is {longest}, must be from 1 to 4294967294"),
+    ):
+        admin.restored(longest)
