@@ -2008,6 +2008,13 @@ begin
     update deleg.blocks set expires = v_now.expires, due = least(due, v_now.expires), renewed = now()
      where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
        and state = 'local' and expires <> v_now.expires;
+    -- What a restored ledger does not know may last as long as our own lease is known to last now.
+    update deleg.blocks b set expires = least(d.restored_until, v_now.expires),
+           due = case when b.state = 'quarantined' then least(d.restored_until, v_now.expires) else b.due end
+      from deleg.domain d
+     where d.restored_until > now() and b.space = p_space
+       and b.prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
+       and b.state in ('quarantined', 'leased', 'reserved') and b.reason = 'restored' and b.expires < least(d.restored_until, v_now.expires);
     if p_deprecated and not v_was.closing then
         perform deleg._close(p_space, p_prefix, 'upstream asks it back');
         -- Who holds some of it hears of that now, and not at its next renewal; but not who is renewing or releasing this moment.
@@ -2123,7 +2130,7 @@ begin
         phase := case when v_origin.rebind_at > now() then 'renew' else 'rebind' end;
         v_ends := case when v_origin.rebind_at > now() then v_origin.rebind_at else v_origin.expires end;
         update origins o
-           set tries = o.tries + 1, high_water = greatest(o.high_water, v_use.known, v_use.peak), next_try = _next_try(v_ends, o.lease_time)
+           set tries = o.tries + 1, high_water = greatest(o.high_water, v_use.known, v_use.peak), next_try = _next_try(v_ends, o)
          where o.space = v_origin.space and o.prefix = v_origin.prefix
         returning o.high_water into high_water;
         space := v_origin.space;
@@ -2139,11 +2146,14 @@ begin
 end $$;
 
 -- Half of the time until p_ends, but not less than a minute or, of a short lease, a twentieth, nor less than a second; nor beyond p_ends.
-create or replace function deleg._next_try(p_ends timestamptz, p_lease_time bigint) returns timestamptz
+-- Of a renewal that was asked for (FORCERENEW) before its time, or of a lease that never ends, sooner: 1, 2, 4, ... 64 minutes.
+create or replace function deleg._next_try(p_ends timestamptz, p_origin deleg.origins) returns timestamptz
 language sql stable as $$
-    select case when p_ends = 'infinity' then p_ends
-                else least(p_ends, now() + greatest((p_ends - now()) / 2, make_interval(secs => least(60, greatest(1, p_lease_time / 20.0)))))
-           end
+    select least(p_ends,
+                 case when p_ends < 'infinity'
+                      then now() + greatest((p_ends - now()) / 2, make_interval(secs => least(60, greatest(1, p_origin.lease_time / 20.0)))) end,
+                 case when p_ends = 'infinity' or p_origin.renewed + make_interval(secs => p_origin.lease_time / 2.0) > now()
+                      then now() + make_interval(mins => (2 ^ least(p_origin.tries, 6))::integer) end)
 $$;
 
 -- Those of which nothing is used, for p_after seconds or because they are to be given up: from now on nothing is, and the caller sends a
@@ -2203,15 +2213,21 @@ language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_deprecated boolean;
+    v_restored timestamptz := (select restored_until from domain where restored_until > now());
 begin
     perform pg_advisory_xact_lock(223, p_space);
     perform _own_free_blocks(p_space);
     for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) loop
         result := case
-            when exists (select from origins o where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream') then 'known'
+            when exists (select from origins o
+                          where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream' and o.expires > now()) then 'known'
             else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated) end;
         if result = 'added' then
-            perform _withhold(p_space, prefix, (select restored_until from domain where restored_until > now()));
+            perform _withhold(p_space, prefix, v_restored);
+        elsif result = 'renewed' then                        -- it had ended, as far as we knew
+            result := 'added';
+        elsif result = 'overlaps' and v_restored is not null then
+            result := 'known';                               -- another size of it is known from before: somebody may hold some
         end if;
         return next;
     end loop;
@@ -2255,11 +2271,16 @@ begin
     withheld := 0;
     for v_space in select space from spaces order by space loop
         perform _own_free_blocks(v_space);
+        -- Our own lease has ended, by the backup; its holders are not to be told to stop.
+        perform _quarantine_rows(array(
+            select b.ctid from blocks b join origins o on o.space = b.space and o.prefix = b.origin
+             where o.space = v_space and o.expires <= now() and b.state in ('leased', 'reserved')), p_longest, 'restored');
         withheld := withheld + _withhold(v_space, null, (select restored_until from domain));
     end loop;
-    update blocks b set expires = least(d.restored_until, o.expires), reason = 'restored'
+    -- Its end in the backup may be that of our own lease, which has been renewed since: then it lasts longer when that is known (_keep).
+    update blocks b set expires = greatest(b.expires, least(d.restored_until, o.expires)), reason = 'restored'
       from domain d, origins o
-     where o.space = b.space and o.prefix = b.origin and b.state in ('leased', 'reserved') and b.expires < least(d.restored_until, o.expires);
+     where o.space = b.space and o.prefix = b.origin and b.state in ('leased', 'reserved') and b.expires < d.restored_until;
     update origins set renew_at = least(renew_at, now()), next_try = now() where kind = 'upstream' and expires > now() and not giving_back;
     select count(*) filter (where b.state in ('leased', 'reserved')), count(*) filter (where b.state = 'local') into leased, served from blocks b;
     perform _tell_networks();

@@ -108,6 +108,7 @@ class Database:
             " restart identity"
         )
         self.sql("delete from deleg.spaces where space <> 0")
+        self.sql("update deleg.domain set restored_until = null")
         self.sql("insert into deleg.pools (space, name) values (0, 'default')")
         self._deadlocks_before = self._all_deadlocks()
 

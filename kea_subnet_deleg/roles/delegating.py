@@ -452,7 +452,9 @@ class Delegating:
         return pool.name in own or (None in own and not pool.tags)
 
     def _keep(self, heard: _Heard, limits: Limits) -> None:
-        """Keep a request that there is nothing for, for when something was obtained of others (seed [0113])."""
+        """Keep a request that there is nothing for, for when something was obtained of others (seed [0113]), if that can help."""
+        if not self._is_obtained_for(heard):
+            return
         asked = [request.prefix_length or limits.default for request in heard.allocation.requests]
         lengths = [max(length, limits.largest) for length in asked if length <= limits.smallest]
         self._shortages.keep(heard.lessee.identity, heard.packet, lengths)
@@ -688,7 +690,13 @@ class Delegating:
     def _note_shortage(self, heard: _Heard, operation: Offer) -> None:
         addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
         self._shortages.note(operation.space, operation.pools, addresses, operation.identity)
-        self._shortages.keep(operation.identity, heard.packet, [size.wanted for size in operation.sizes])
+        if self._is_obtained_for(heard):
+            self._shortages.keep(operation.identity, heard.packet, [size.wanted for size in operation.sizes])
+
+    def _is_obtained_for(self, heard: _Heard) -> bool:
+        """Whether what is obtained of others, which is of the default space and without tags, would serve a request."""
+        pools = self._views.directory.pools_for(heard.space, heard.allocation.name)
+        return heard.space == DEFAULT_SPACE and not any(pool.tags for pool in pools)
 
     def _tell(self, operation: Operation, outcome: Outcome) -> None:
         """Log what changed hands, one line a block."""

@@ -63,13 +63,11 @@ class Paths:
 
 
 def is_local(address: int) -> bool:
-    """Whether an address (host-order integer) is one of this machine's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-        try:
-            probe.bind((str(IPv4Address(address)), 0))
-        except OSError:
-            return False
-    return True
+    """Whether an address (host-order integer) is one of this machine's: then the kernel would send from it to it.
+
+    Whether it lets one bind to it says less (`net.ipv4.ip_nonlocal_bind`).
+    """
+    return address != 0 and _source_toward(address) == address
 
 
 def _source_toward(address: int) -> int | None:

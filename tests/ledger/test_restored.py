@@ -128,6 +128,72 @@ def test_what_upstream_says_we_hold_may_be_leased_of(restored: Database) -> None
     assert restored.blocks()["10.97.0.0/24"] == "free"
 
 
+ORIGIN = IPv4Network("10.96.0.0/24")
+
+
+def obtained(database: Database, seconds: int) -> Upstreams:
+    """Lease an origin for so many seconds, and a /26 of it to a client, as a backup has it that is restored now."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+    upstreams.acknowledged(0, UPSTREAM, DAY, DAY // 2, DAY - 1, [(ORIGIN, False)], None)
+    assert lease(ledger, HOLDER, 1, 26) == ["10.96.0.0/26"]
+    database.sql("update deleg.origins set expires = now() + make_interval(secs => %s)", seconds)
+    database.sql(
+        "update deleg.blocks set expires = now() + make_interval(secs => %s), due = now() + make_interval(secs => %s)"
+        " where state = 'leased'", seconds, seconds,
+    )  # fmt: skip
+    with database.admin() as admin:
+        admin.restored(LONGEST)
+    return upstreams
+
+
+def test_what_our_own_lease_is_renewed_for_may_be_held_as_long(database: Database) -> None:
+    """By the backup it ended in an hour; it was renewed since, and so was what is held of it."""
+    upstreams = obtained(database, 3600)
+    assert set(ends(database).values()) == {1}
+    assert [due.prefix for due in upstreams.due(10)] == [ORIGIN]
+    upstreams.acknowledged(0, UPSTREAM, 3 * DAY, DAY, 2 * DAY, [(ORIGIN, False)], None)
+    assert set(ends(database).values()) == {72}
+    upstreams.acknowledged(0, UPSTREAM, 30 * DAY, DAY, 2 * DAY, [(ORIGIN, False)], None)
+    assert set(ends(database).values()) == {LONGEST // 3600}
+    assert database.violations() == []
+    ledger = database.ledger()
+    assert one(ledger, HOLDER.renew("10.96.0.0/26")).lease_time == DAY  # now it is known
+    upstreams.acknowledged(0, UPSTREAM, 30 * DAY, DAY, 2 * DAY, [(ORIGIN, False)], None)
+    assert ends(database)["10.96.0.0/26"] == 24
+
+
+def test_our_own_lease_ended_by_the_backup(database: Database) -> None:
+    """It was renewed since: upstream says so. Until then nobody is told to stop, and nothing is leased of it."""
+    upstreams, ledger = obtained(database, -1), database.ledger()
+    assert set(database.blocks().values()) == {"quarantined"}
+    assert one(ledger, HOLDER.renew("10.96.0.0/26")).result is Result.NOTHING
+    assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(ORIGIN, False)])] == ["added"]
+    assert set(database.blocks().values()) == {"quarantined"}
+    assert set(ends(database).values()) == {24}
+    assert one(ledger, HOLDER.renew("10.96.0.0/26")).result is Result.NOTHING
+    assert one(ledger, NEWCOMER.offer(9, 26)).result is Result.EXHAUSTED
+    assert database.violations() == []
+
+
+def test_our_own_lease_ended_and_was_swept_before_upstream_was_heard(database: Database) -> None:
+    upstreams, ledger = obtained(database, -1), database.ledger()
+    while ledger.sweep(100, 60):
+        pass
+    assert database.blocks() == {}
+    assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(ORIGIN, False)])] == ["added"]
+    assert database.blocks() == {str(ORIGIN): "quarantined"}
+
+
+def test_what_overlaps_is_not_given_back(database: Database) -> None:
+    """It was given back and obtained in another size since, and somebody may hold some of it."""
+    upstreams = obtained(database, 3600)
+    larger = IPv4Network("10.96.0.0/20")
+    assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(larger, False)])] == ["known"]
+    later(database)
+    assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(larger, False)])] == ["overlaps"]
+
+
 def test_a_network_block_can_be_put_away(database: Database) -> None:
     """As docs/install.md has it, where the network may have given it back since."""
     database.pool("10.64.0.0/24")

@@ -76,9 +76,9 @@ def pass_time(database: Database, seconds: float) -> None:
     by = dt.timedelta(seconds=seconds)
     database.sql(
         "with o as (update deleg.origins set expires = expires - %s, renew_at = renew_at - %s, rebind_at = rebind_at - %s,"
-        "           next_try = next_try - %s)"
+        "           next_try = next_try - %s, renewed = renewed - %s)"
         " update deleg.blocks set expires = expires - %s, since = since - %s",
-        *[by] * 6,
+        *[by] * 7,
     )
 
 
@@ -362,11 +362,11 @@ def test_the_listing(database: Database) -> None:
         (10, 8.75, Phase.REBIND, 1),  # not less than a second
         (864000, 864000 * 0.6, Phase.RENEW, 118800),
         (864000, 864000 - 100, Phase.REBIND, 60),  # not less than a minute
-        (FOR_EVER, None, Phase.RENEW, None),
+        (FOR_EVER, None, Phase.RENEW, 60),
     ],
 )
 def test_when_the_next_renewal_is_sent(
-    database: Database, lease_time: int, passed: float | None, phase: Phase, next_try: float | None
+    database: Database, lease_time: int, passed: float | None, phase: Phase, next_try: float
 ) -> None:
     ledger = database.ledger()
     upstreams = Upstreams(ledger)
@@ -382,11 +382,24 @@ def test_when_the_next_renewal_is_sent(
     left = FOR_EVER if passed is None else lease_time - passed
     assert due[:4] == (0, BLOCK, UPSTREAM, phase)
     assert left - 1 <= due.remaining <= left
-    (found,) = database.sql(
-        "select case when next_try < 'infinity' then extract(epoch from next_try - now()) end from deleg.origins"
-    )[0]
-    assert found is None if next_try is None else float(found) == pytest.approx(next_try, abs=0.4)
+    ((found,),) = database.sql("select extract(epoch from next_try - now()) from deleg.origins")
+    assert float(found) == pytest.approx(next_try, abs=0.4)
     assert upstreams.due(10) == []
+
+
+@pytest.mark.parametrize("lease_time", [604800, FOR_EVER])
+def test_what_was_asked_for_before_its_time_is_asked_for_again_soon(database: Database, lease_time: int) -> None:
+    """By FORCERENEW: the answer may say that it is wanted back, and without it, nothing is given back."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+    t1, t2 = (FOR_EVER, FOR_EVER) if lease_time == FOR_EVER else (round(lease_time * 0.6), round(lease_time * 0.875))
+    obtain(ledger, lease_time=lease_time, t1=t1, t2=t2)
+    assert upstreams.renew_now(UPSTREAM, [BLOCK]) == 1
+    for minutes in (1, 2, 4, 8, 16, 32, 64, 64):
+        assert len(upstreams.due(10)) == 1
+        ((found,),) = database.sql("select extract(epoch from next_try - now()) from deleg.origins")
+        assert float(found) == pytest.approx(60 * minutes, abs=0.4)
+        database.sql("update deleg.origins set next_try = now()")
 
 
 def test_each_renewal_is_sent_by_one_server(database: Database) -> None:

@@ -736,6 +736,21 @@ def test_who_is_served_at_last_lacks_nothing(database: Database) -> None:
     assert not server.shortages.remembered
 
 
+def test_others_are_asked_for_what_would_help_alone(database: Database) -> None:
+    """What they give is of the default space and without tags."""
+    with database.admin() as admin:
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, identity=b"\1\2\0\0\0\0\2"))
+    database.pool("10.0.0.0/24", name="default")
+    database.pool("10.1.0.0/24", name="gold", tags=["gold"])
+    server = Server(database)
+    server.lease(24)
+    server.hear(message(Type.DISCOVER, Allocation((Request(26),)), client=2))  # of the other space, which has no pool
+    for client, names in ((3, ("gold",)), (4, ("gold",)), (5, ()), (6, ("?",))):
+        server.hear(message(Type.DISCOVER, Allocation((Request(24 + client % 3),), names=names), client=client))
+    assert server.shortages.lacking() == (24, 26)  # clients 6 and 5; of the pool with a tag, 3 had all and 4 nothing
+
+
 def test_pools_by_subnet_name(database: Database) -> None:
     database.pool("10.0.0.0/16", name="default")
     database.pool("10.1.0.0/16", name="sales", tags=["sales"], default_length=26, largest_length=25, smallest_length=28)

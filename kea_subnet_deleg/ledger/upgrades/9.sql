@@ -8,3 +8,5 @@ insert into deleg.schema_version (version) values (9);
 alter table deleg.blocks set (fillfactor = 48);
 
 alter table deleg.domain add column restored_until timestamptz;
+
+drop function deleg._next_try(timestamptz, bigint);
