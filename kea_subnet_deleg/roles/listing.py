@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from kea_subnet_deleg.roles.packets import Outbound
 from kea_subnet_deleg.roles.station import MEMORY, SPACE, Station, address
@@ -19,6 +19,8 @@ MOST_PAGES: Final = 4096
 """A server that never comes to an end is not believed for ever."""
 CLAIM_SECONDS: Final = 60.0
 """One instance of the domain asks a server; the others need not, for so long."""
+MOST_DOUBTS: Final = 7
+"""How often a server that may have leased something to us is asked again, after 1, 2, 4, ... minutes, until it was heard."""
 _WHAT_DO_I_HOLD: Final = (SubnetRequest(0, information=True),)
 
 
@@ -64,6 +66,14 @@ class Listing:
         return True
 
 
+class _Doubt(NamedTuple):
+    """A server that may have leased us what we did not hear of; when it is to be asked, and how often it was."""
+
+    route: Route
+    due: float
+    times: int
+
+
 class Listings:
     """The lists of all servers, after a start without memory, or where an ACK may have been lost."""
 
@@ -72,19 +82,21 @@ class Listings:
         self._obtained = obtained
         self._running: dict[int, Listing] = {}
         self._to_ask: list[Route] = []
+        self._doubts: dict[int, _Doubt] = {}
 
     @property
     def due(self) -> float:
         """When `turn` has something to do."""
-        return -math.inf if self._to_ask else min((listing.due for listing in self._running.values()), default=math.inf)
+        dues = [one.due for one in self._running.values()] + [one.due for one in self._doubts.values()]
+        return -math.inf if self._to_ask else min(dues, default=math.inf)
 
     def ask_all(self) -> None:
         """Ask each upstream that is known by its address, unless another instance does."""
         self._to_ask += [route for route in self._station.routes() if not route.path.is_broadcast]
 
     def ask(self, route: Route) -> None:
-        """Ask one server, unless another instance does."""
-        self._to_ask.append(route)
+        """Ask one server that may have leased something to us, until it was heard: it may be away, or be asked by another instance."""
+        self._doubts[route.path.destination] = _Doubt(route, -math.inf, 0)
 
     def _begin(self, route: Route, now: float) -> None:
         station, server = self._station, route.path.destination
@@ -98,6 +110,13 @@ class Listings:
         while self._to_ask:
             self._begin(self._to_ask[0], now)
             del self._to_ask[0]
+        for server, doubt in list(self._doubts.items()):
+            if now >= doubt.due:
+                self._begin(doubt.route, now)
+                later = now + CLAIM_SECONDS * 2**doubt.times
+                self._doubts[server] = _Doubt(doubt.route, later, doubt.times + 1)
+                if doubt.times == MOST_DOUBTS:
+                    del self._doubts[server]
         for server, listing in list(self._running.items()):
             if listing.is_over and now >= listing.due:
                 del self._running[server]
@@ -112,6 +131,7 @@ class Listings:
         if not allocation.information or not all(information.client for information in allocation.information):
             return False
         self._adopt(message.server_identifier or 0, message.lease_time, allocation, now)
+        self._doubts.pop(found[0], None)
         if found[1].listed(allocation, now):
             self._station.send(found[1].turn(now))
         else:

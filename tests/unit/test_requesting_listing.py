@@ -179,6 +179,39 @@ def test_the_ledger_fails_at_the_start(scene: Scene) -> None:
     assert len(scene.turn()) == 1
 
 
+def lose_an_ack(scene: Scene) -> list[tuple[float, Message]]:
+    """Let a REQUEST be given up; return what is sent from then on, in minutes, for three hours in which nobody answers."""
+    ((_, asked),) = scene.want(24)
+    scene.hear(offer(asked, A, "10.0.1.0/24"))
+    scene.run(59.9)
+    scene.role.want(())
+    listings = [
+        (when, message) for when, message, _ in scene.run(3 * 3600.0) if message.allocation.requests[0].information
+    ]
+    first = {message.xid: (round((when - 60.0) / 60.0, 1), message) for when, message in reversed(listings)}
+    return sorted(first.values(), key=lambda pair: pair[0])
+
+
+def test_a_server_that_may_have_leased_to_us_is_asked_until_it_was_heard(scene: Scene) -> None:
+    """It committed our REQUEST, and then was gone for an hour."""
+    assert [when for when, _ in lose_an_ack(scene)] == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0]
+
+
+def test_what_was_heard_is_not_asked_again(scene: Scene) -> None:
+    ((_, asked),) = scene.want(24)
+    scene.hear(offer(asked, A, "10.0.1.0/24"))
+    *_, (_, listing, _) = scene.run(61.0)
+    scene.role.want(())
+    scene.hear(page(listing, "10.0.1.0/24"))
+    assert len(scene.store.lists) == 1
+    assert scene.run(3600.0) == []
+
+
+def test_who_asks_for_another_instance_has_not_heard_of_what_came_later(scene: Scene) -> None:
+    scene.store.claims["listing:192.0.2.10"] = ("two", scene.now + 90.0)
+    assert [when for when, _ in lose_an_ack(scene)] == [1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0]
+
+
 def test_a_list_and_an_acquisition_at_once(scene: Scene) -> None:
     ((_, listing),) = start(scene)
     ((_, asked),) = scene.want(24)
