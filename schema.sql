@@ -2220,11 +2220,12 @@ begin
     for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) loop
         result := case
             when exists (select from origins o
-                          where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream' and o.expires > now()) then 'known'
+                          where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream'
+                            and (o.expires > now() or v_restored is null)) then 'known'
             else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated) end;
         if result = 'added' then
             perform _withhold(p_space, prefix, v_restored);
-        elsif result = 'renewed' then                        -- it had ended, as far as we knew
+        elsif result = 'renewed' then                        -- by the backup it had ended
             result := 'added';
         elsif result = 'overlaps' and v_restored is not null then
             result := 'known';                               -- another size of it is known from before: somebody may hold some

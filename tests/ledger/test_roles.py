@@ -72,7 +72,7 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._keep(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
     "select deleg._obtain(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false)",
     "select deleg._cut_short(null)",
-    "select deleg._next_try(now(), 1)",
+    "select deleg._next_try(now(), null)",
     "select deleg._may_go(null, now(), 1)",
     "select deleg._remaining(now())",
     "select deleg._space('default')",

@@ -9,4 +9,4 @@ alter table deleg.blocks set (fillfactor = 48);
 
 alter table deleg.domain add column restored_until timestamptz;
 
-drop function deleg._next_try(timestamptz, bigint);
+drop function if exists deleg._next_try(timestamptz, bigint);       -- made by version 2
