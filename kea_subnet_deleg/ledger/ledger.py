@@ -191,7 +191,7 @@ class Ledger:
 
     def _drop(self, connection: psycopg.Connection[Any] | None) -> None:
         line, self._line = self._line, None
-        self._overdue = False
+        self._overdue = self._unreplicated = False
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
@@ -424,7 +424,6 @@ class Ledger:
         finally:
             self._asked = None
         if self._unreplicated:
-            self._unreplicated = False
             self.close()
             raise LedgerUnavailable(
                 "committed here, but a failover would forget it: the wait for the standby was cancelled"

@@ -33,11 +33,14 @@ def served_subnets(
         for block in served.local
         if block.network in terms and (subnet := _local(terms[block.network], block)) is not None
     ]
-    ours = {server for server in {router.server for router in served.reserved} if server in own}
+    servers = {router.server for router in served.reserved if reserved.serve != "none"}
+    ours = (
+        servers if reserved.serve == "all" else {server for server in servers if server in own}
+    )  # each asked for once
     subnets += [
         subnet
         for router in served.reserved
-        if _is_ours(reserved, ours, router) and (subnet := _relayed(reserved, router)) is not None
+        if router.server in ours and (subnet := _relayed(reserved, router)) is not None
     ]
     return sorted(subnets, key=lambda subnet: int(subnet["id"]))
 
@@ -47,11 +50,6 @@ def served_elsewhere(served: Served, subnets: Sequence[Subnet]) -> list[int]:
     ours = {int(subnet["id"]) for subnet in subnets}
     blocks: list[LocalBlock | ReservedBlock] = [*served.local, *served.reserved]
     return sorted({subnet_id(block.prefix) for block in blocks} - ours)
-
-
-def _is_ours(reserved: ReservedTerms, own: Container[int], block: ReservedBlock) -> bool:
-    """Whether we lease addresses of a reserved subnet."""
-    return reserved.serve == "all" or (reserved.serve == "own" and block.server in own)
 
 
 def _local(terms: NetworkTerms, block: LocalBlock) -> Subnet | None:
