@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ci.labs import Lab, LabError
+from ci.labs import Lab, LabError, interruption
 
 from bench.study import STUDIES, TITLES, Study
 
@@ -27,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.read:
         report = json.loads(options.read.read_text())
     else:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
+        interruption.expect()
         try:
             report = _measured(options)
         except (LabError, RuntimeError) as error:
@@ -148,10 +146,6 @@ def _names(text: str) -> list[str]:
 
 def _progress(text: str) -> None:
     print(f"ci/bench: {text}", file=sys.stderr)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

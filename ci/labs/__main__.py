@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Network
@@ -13,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ci.labs import interruption
 from ci.labs.lab import Lab, LabError
 from ci.labs.picture import picture
 from ci.labs.topology import MOST_EDGES, TOPOLOGIES, HaMode
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Only `up`'s JSON object goes to standard output.
     """
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interruption.expect()
     try:
         if options.action == "up":
             print(json.dumps(_up(options).describe(), indent=2))
@@ -143,10 +142,6 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
     return value
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

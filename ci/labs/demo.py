@@ -7,7 +7,6 @@ Each message and the ledger after each step. Then three in a chain, see demo_cha
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from tests.client.codec import Code, Type, insist
 from tests.client.endpoint import Endpoint, Passage
 from tests.client.rfc6656 import Client, Identity, Patience, Reply, Silence
 
-from ci.labs import demo_chain
+from ci.labs import demo_chain, interruption
 from ci.labs.lab import Lab, LabError
 
 T = TypeVar("T")
@@ -67,6 +66,7 @@ class Demo:
 
     def step(self, title: str, action: Callable[[], T]) -> T:
         """Do one step and show its messages and what it made of the ledger, also where it fails."""
+        interruption.check()
         self.console.rule(title, align="left")
         self.passages.clear()
         try:
@@ -210,9 +210,7 @@ def show(name: str, console: Console) -> None:
 def main() -> int:
     """Run the demonstration; return the exit code."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    # SIGINT too: a shell starts what it puts into the background with that ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interruption.expect()
     Lab.sweep()
     started = time.monotonic()
     name = f"demo-{os.getpid()}"

@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.client.codec import insist
 from tests.kea.hosts import Hosts
 
+from ci.labs import interruption
 from ci.labs.lab import Lab
 from ci.labs.picture import picture
 
@@ -44,6 +45,7 @@ class ChainDemo:
 
     def step(self, title: str, action: Callable[[], str]) -> None:
         """Do one step, say how it went, and show who holds what, also where it fails."""
+        interruption.check()
         self.console.rule(title, align="left")
         try:
             self.console.print(action(), highlight=False)

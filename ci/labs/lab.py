@@ -13,15 +13,14 @@ import os
 import re
 import shutil
 import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ci.labs import network, quick
+from ci.labs import interruption, network, quick
 from ci.labs.cluster import Cluster
 from ci.labs.process import Process, run
 from ci.labs.server import COMMAND, Server, hook_directory, merge
@@ -142,7 +141,7 @@ class Lab:
 
         Returns what did not end in good order: a process that had ended before, or crashed, or had to be killed.
         """
-        with _undisturbed():
+        with interruption.put_off():
             names = sorted(self._processes, key=lambda name: name not in self.servers)
             problems = [problem for name in names if (problem := self._end(name, self._processes.pop(name)))]
             for netns in self._namespaces:
@@ -305,6 +304,7 @@ class Lab:
         started = [(server, self.start(name, wait=False)) for name, server in self.servers.items()]
         for server, process in started:
             server.wait(process)
+        interruption.check()
 
     def _connect(self) -> None:
         for number, plugs in enumerate(self._links()):
@@ -434,20 +434,3 @@ def _database(ledger: str) -> str:
 
 def _interface(address: IPv4Address, subnet: IPv4Network) -> IPv4Interface:
     return IPv4Interface(f"{address}/{subnet.prefixlen}")
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM from interrupting what must be finished.
-
-    (Python handles signals in its main thread alone.)
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -114,6 +116,39 @@ def test_a_lab_that_cannot_serve_says_why_and_leaves_nothing(names: list[str]) -
 def test_down_without_a_lab_is_no_error(names: list[str]) -> None:
     done = lab("down", "--name", names[0])
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(
+            """
+            class Finalized:
+                def __del__(self):
+                    signal.raise_signal(signal.SIGINT)
+
+            Finalized()  # Python drops what its finalizer raises
+            interruption.check()
+            """,
+            id="in a finalizer",
+        ),
+        pytest.param(
+            """
+            with interruption.put_off():
+                signal.raise_signal(signal.SIGTERM)
+                subprocess.run(["sh", "-c", "kill -TERM $$; kill -INT $$"], check=True)  # as a terminal does
+                print("finished")
+            """,
+            id="while a lab goes down",
+        ),
+    ],
+)
+def test_no_interruption_is_lost(code: str) -> None:
+    begin = "import signal, subprocess\nfrom ci.labs import interruption\ninterruption.expect()\nprint('begun')\n"
+    script = f"{begin}{textwrap.dedent(code)}\nprint('lost')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout in ("begun\n", "begun\nfinished\n"), done.stderr
+    assert done.stderr.endswith("KeyboardInterrupt\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
