@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ci.labs.network import INTERFACE, inside
+from ci.labs.process import run
 from ci.labs.topology import BACKBONE
 from tests.client.codec import Request, Type, decode
 from tests.client.rfc6656 import Client, Reply
@@ -74,6 +76,11 @@ def granted(host: Host, address: IPv4Address) -> int:
     return decode(answer).lease_time or 0
 
 
+def link(site: Site, state: str) -> None:
+    """Set the link of the first server up or down."""
+    run(*inside(site.lab.servers["s1"].netns), "ip", "link", "set", INTERFACE, state)
+
+
 def give_back(site: Site, router: Client, reply: Reply) -> None:
     """Release what `reserve` returned, and wait until nobody serves it."""
     router.release(reply.server, *(block.bare() for block in reply.blocks))
@@ -137,6 +144,25 @@ def test_it_is_withdrawn_when_its_lease_ends(site: Site, router: Client) -> None
     appears(site, "s1", reply.networks[0])
     wait_until(lambda: served(site, "s1") == {}, 3 + SOON)
     assert time.monotonic() - begin >= 3.0 - 0.5
+
+
+def test_it_is_kept_with_its_leases_where_its_servers_link_is_down_at_the_start(site: Site, router: Client) -> None:
+    reply = reserve(router, site.servers[0])
+    (network,) = reply.networks
+    appears(site, "s1", network)
+    host = Host(site.endpoint, reply.server)
+    address = host.lease()
+    site.lab.stop("s1")
+    link(site, "down")
+    try:
+        site.lab.start("s1")
+        time.sleep(SOON)
+        assert list(served(site, "s1")) == [network]
+    finally:
+        link(site, "up")
+    site.command("config-reload")  # Kea opens its sockets then
+    assert granted(host, address) > 0
+    give_back(site, router, reply)
 
 
 @pytest.mark.parametrize(("which", "servers"), [("all", SERVERS), ("none", ())])
