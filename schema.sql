@@ -1136,6 +1136,9 @@ begin
         continue when v_block.state = 'quarantined' and v_block.reason = 'restored';     -- it may be right: neither believed nor stopped
         if v_block.state = 'quarantined' then                -- no longer its: stop at once (seed [0081])
             v_refused := v_refused || jsonb_build_array(deleg._wire(v_block.prefix, coalesce(v_block.hierarchical, false), false));
+            if not v_mixed then                              -- else it does not hear of that now
+                delete from deleg.takebacks where space = p_space and prefix = v_block.prefix;
+            end if;
             continue;
         end if;
         continue when v_block.state not in ('leased', 'reserved');
@@ -1756,6 +1759,7 @@ begin
                 perform _free(v_due.space, v_due.prefix, 'offer expired');
                 offers := offers + 1;
             when 'quarantined' then
+                delete from takebacks where space = v_due.space and prefix = v_due.prefix;
                 perform _free(v_due.space, v_due.prefix, 'quarantine over');
                 quarantines := quarantines + 1;
             else
@@ -2084,8 +2088,10 @@ create or replace function deleg.upstream_refused(p_space integer, p_server inet
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
+    v_reason text := 'refused by ' || host(p_server);
     v_origin cidr;
-    v_block cidr;
+    v_block record;
+    v_leased cidr[] := '{}';
 begin
     if not exists (select from origins where space = p_space and prefix = any (p_prefixes) and kind = 'upstream') then
         return;
@@ -2097,16 +2103,22 @@ begin
         update origins set expires = least(expires, now()), giving_back = false
          where space = p_space and prefix = any (p_prefixes) and kind = 'upstream' returning prefix
     loop
-        perform _close(p_space, v_origin, 'refused by ' || host(p_server));
+        perform _close(p_space, v_origin, v_reason);
         for v_block in
-            select prefix from blocks
+            select prefix, state from blocks
              where space = p_space and prefix between network(v_origin) and set_masklen(broadcast(v_origin), 32)::cidr
                and state in ('offered', 'leased', 'reserved', 'local') order by prefix
         loop
-            perform _quarantine(p_space, v_block, p_quarantine, 'refused by ' || host(p_server));
+            perform _quarantine(p_space, v_block.prefix, p_quarantine, v_reason);
+            if v_block.state in ('leased', 'reserved') then
+                v_leased := v_leased || v_block.prefix;
+            end if;
         end loop;
         return next v_origin;
     end loop;
+    insert into takebacks (space, prefix, reason, server)    -- so that who holds it does not go on until its next renewal
+    select b.space, b.prefix, v_reason, b.server
+      from unnest(v_leased) as w (prefix) join blocks b on b.space = p_space and b.prefix = w.prefix order by b.prefix;
     perform _tell_networks();
 end $$;
 
@@ -2842,6 +2854,9 @@ begin
     select b.draining, o.prefix as origin, o.closing into v_block
       from blocks b join origins o on o.space = b.space and o.prefix = b.origin
      where b.space = _space(p_space) and b.prefix = p_prefix and b.state in ('leased', 'reserved') for no key update of b;
+    if not found then
+        return false;
+    end if;
     if v_block.closing then
         raise exception '% is asked back with its whole pool %, which is being removed', p_prefix, v_block.origin
             using errcode = 'object_not_in_prerequisite_state';
@@ -2850,7 +2865,7 @@ begin
         update blocks set draining = false, reason = 'operator leaves it' where space = _space(p_space) and prefix = p_prefix;
     end if;
     delete from takebacks where space = _space(p_space) and prefix = p_prefix;
-    return found or coalesce(v_block.draining, false);
+    return found or v_block.draining;
 end $$;
 
 
@@ -2955,7 +2970,7 @@ begin
                  order by x.next_at limit p_limit for update skip locked) as t
          cross join lateral (
                 select x.* from blocks x
-                 where x.space = t.space and x.prefix = t.prefix and x.state in ('leased', 'reserved') offset 0) as b
+                 where x.space = t.space and x.prefix = t.prefix and x.state in ('leased', 'reserved', 'quarantined') offset 0) as b
          cross join lateral (select x.* from lessees x where x.lessee = b.lessee offset 0) as l
          where s.server = any (p_own) or not exists (
                 select from servers x where x.address = s.server and x.last_seen > now() - interval '1 minute' and not x.silent)
@@ -3091,8 +3106,8 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
      where b.state = 'free' and b.draining <> o.closing and (o.turned is null or b.prefix <= o.turned)
     union all
     select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
-      from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix and b.state in ('leased', 'reserved')
-     where b.prefix is null
+      from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix
+     where b.state in ('leased', 'reserved') is not true and not (b.state = 'quarantined' and b.lessee is not null)
     union all
     select 'pools', o.space, o.prefix, format('is in pool %s, which is of space %s', p.name, p.space)
       from origins o join pools p on p.pool = o.pool where p.space <> o.space

@@ -21,6 +21,7 @@ from ci.labs import Lab
 from tests.client.codec import ZERO, Allocation, Block, Code, Type, information
 from tests.client.conduct import Kind, Query
 from tests.client.endpoint import EVERYONE
+from tests.client.rfc6656 import Client, Identity, Patience
 from tests.client.upstream import Answer, Answering, Upstream, silence, subnets
 from tests.kea.conftest import MakeLab
 from tests.kea.garbage import garbage
@@ -411,6 +412,25 @@ def test_what_is_refused_is_used_no_longer(rig: Rig) -> None:
         hosts.served(early, 10)  # they begin anew
         assert old not in tally_of(early)
         assert old not in {network for query in one.queries(Kind.RELEASE) for network in query.networks}
+
+
+def test_who_holds_some_of_what_is_refused_is_told_at_once(rig: Rig) -> None:
+    """And does not go on until its own next renewal."""
+    one = rig.one
+    one.lease_time, one.t1, one.t2 = 600, 3, 500
+    one.answers[Kind.RENEW] = once(lambda query: [one.reply(query, Type.NAK, subnets(*query.networks))], one.renew)
+    rig.start()
+    with rig.endpoint() as endpoint:
+        client = Client(endpoint, Identity.fresh().nonce_capable(), [rig.server])
+        held = client.acquire(26)
+        one.wait(Kind.RENEW)
+        told = client.forcerenew(FEW)
+        assert told is not None
+        assert told.networks == held.networks
+        answer = client.renew(told.server, held.blocks[0])
+        assert answer is not None
+        assert (answer.type, answer.networks) == (Type.NAK, held.networks)
+        assert client.listing(held.server, Patience(FEW, 1)) == []
 
 
 def test_who_was_not_asked_is_not_believed(rig: Rig) -> None:

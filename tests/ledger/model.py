@@ -272,6 +272,8 @@ class Model:
                 refused.append(_granted(block, held))
                 if held.state != "quarantined":
                     self.quarantine(block)
+                elif not mixed:
+                    self.takebacks.pop(block, None)
                 continue
             held.asked_back = origin.closing or (held.draining and held.asked_back)
             held.draining = held.draining or item.verdict != "full" or origin.closing
@@ -332,6 +334,7 @@ class Model:
                     self.give_back(block)
                     offers += 1
                 case "quarantined":
+                    self.takebacks.pop(block, None)
                     self.give_back(block)
                     quarantines += 1
                 case _:

@@ -74,8 +74,11 @@ class Domain(Model):
         for prefix in ours:
             origin = self.origins[prefix]
             origin.ended, origin.closing, origin.giving_back = True, True, False
-            for block in self.within(prefix, "offered", "local", *HELD):
+            for block, held in self.within(prefix, "offered", "local", *HELD).items():
+                leased = held.state in HELD
                 self.quarantine(block)
+                if leased:
+                    self.takebacks[block] = Takeback()  # its holder is to hear of it now
         return ours
 
     def lease_ends(self, prefix: IPv4Network) -> None:

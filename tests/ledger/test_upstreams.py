@@ -516,7 +516,7 @@ def test_a_refusal_stops_all_at_once(database: Database) -> None:
         "172.16.0.192/26": "free",
         "172.16.4.0/24": "free",
     }
-    assert database.sql("select from deleg.usage") == database.sql("select from deleg.takebacks") == []
+    assert database.sql("select from deleg.usage") == []
     assert one(ledger, CLIENT.renew(block)).result is Result.REFUSED
     assert prefixes(one(ledger, Client.number(3).offer(1, 26))) == ["172.16.4.0/26"]
     assert Upstreams(ledger).leased() == [Leased(0, OTHER, UPSTREAM)]
@@ -524,6 +524,34 @@ def test_a_refusal_stops_all_at_once(database: Database) -> None:
     pass_time(database, 60)
     assert ledger.sweep(100, 60).origins_removed == 1
     assert Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60) == []
+
+
+def test_who_holds_some_of_what_is_refused_is_told(database: Database) -> None:
+    """By FORCERENEW (RFC 6656 5.4); only who leased it, and until the holder has heard NAK, or somebody else may get it."""
+    ledger = database.ledger()
+    obtain(ledger, BLOCK, OTHER)
+    blocks = [lease(ledger, Client.number(n), 1, 26)[0] for n in (1, 2, 3)]
+    (kept,) = lease(ledger, Client.number(3), 2, 24)
+    assert kept.startswith("172.16.4.")
+    one(ledger, Client.number(4).offer(1, 26))
+    assert Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60) == [BLOCK]
+    told = ledger.takeback_due((SERVER,), (), True, 50, 5, 60.0)
+    assert sorted(str(block.prefix) for order in told for block in order.blocks) == sorted(blocks)
+    assert [reason for (reason,) in database.sql("select reason from deleg.takebacks")] == ["refused by 192.0.2.1"] * 3
+
+    def left() -> list[str]:
+        assert database.violations() == []
+        return [prefix for (prefix,) in database.sql("select prefix::text from deleg.takebacks t order by t.prefix")]
+
+    assert one(ledger, Client.number(1).renew(blocks[0])).result is Result.REFUSED
+    # This one's answer is an ACK, which does not say it.
+    assert one(ledger, Client.number(3).renew(blocks[2], kept)).result is Result.ACKNOWLEDGED
+    assert left() == blocks[1:]
+    assert one(ledger, Client.number(3).renew(blocks[2])).result is Result.REFUSED
+    assert left() == blocks[1:2]
+    pass_time(database, 60)
+    ledger.sweep(100, 60)
+    assert left() == []
 
 
 def test_what_is_wholly_free_is_given_back_after_a_while(database: Database) -> None:
