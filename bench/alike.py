@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ci.labs import Lab
+from ci.labs.lab import ClientPlace
 from ci.labs.process import run
 from ci.labs.server import Server
 from ci.labs.topology import CLIENT
@@ -23,6 +24,7 @@ SIDES: Final = (HOOK, PLAIN, PYTHON, AGAIN)
 POOL: Final = IPv4Network("10.0.0.0/8")
 NETWORK: Final = "ordinary"
 PREFIX_LENGTH: Final = 16  # of its one block: more addresses than clients come, so that it need not grow
+RELAYS: Final = (CLIENT, CLIENT + 1)
 TERMS: Final = {"name": NETWORK, "prefix-length": PREFIX_LENGTH, "min-blocks": 1}
 # Leases in memory alone: what is measured is the server, not the disk.
 MEMFILE: Final = {"type": "memfile", "persist": False}
@@ -46,6 +48,8 @@ class Alike(Lab):
         parameters = {"networks": [TERMS]}
         super().__init__("four", name=name, pools=[POOL], parameters=parameters, kea=kea, severities=WARN)
         self._all_alike = dict(self.servers)
+        # Two of the servers can be loaded at once, each by hosts behind a relay of its own.
+        self.clients.append(ClientPlace(self._netns("c2"), RELAYS[1]))
 
     def up(self) -> Alike:
         """As a lab; then the network has its block, and the servers are stopped."""
@@ -132,8 +136,8 @@ class Alike(Lab):
 
 
 def _network(subnets: list[dict[str, Any]]) -> dict[str, Any]:
-    """The shared network of all of them. Its hosts are told apart from others by their relay."""
-    return {"name": NETWORK, "relay": {"ip-addresses": [str(CLIENT)]}, "subnet4": subnets}
+    """The shared network of all of them. Its hosts are told apart from others by their relays."""
+    return {"name": NETWORK, "relay": {"ip-addresses": [str(relay) for relay in RELAYS]}, "subnet4": subnets}
 
 
 def built() -> Path:

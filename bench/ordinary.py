@@ -7,22 +7,29 @@ import os
 import random
 import statistics
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+from ci.labs.lab import ClientPlace
 
 from bench import perfdhcp
 from bench.alike import AGAIN, HOOK, PLAIN, PYTHON, SIDES, Alike
 from bench.figure import Figure, Plan, Plans, Progress, Run, over, under
 from bench.usage import cpu_seconds
 
-PLANS = Plans(Plan(1, 1, 3), Plan(7, 2, 12, full=True))
+PLANS = Plans(Plan(1, 1, 2), Plan(7, 2, 12, full=True))
 RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
-SLICE = 1.0  # seconds that one server is loaded before it is another's turn: what else happens on the machine meets all of them
+SLICE = (
+    1.0  # seconds that servers are loaded before it is others' turn: what else happens on the machine meets all of them
+)
 THREADS = 2  # for packets, at saturation
 CLIENTS: Final = ("-4", "-R", "20000")
 LOADED: Final = (HOOK, PLAIN, PYTHON)  # at saturation
-BOTH: Final = "without a hook"
+BESIDE: Final = ((HOOK, PLAIN), (HOOK, AGAIN), (PYTHON, PLAIN), (AGAIN, PLAIN))
+"""Who is loaded at the same time, to see what they take: a server, and one without a hook."""
 FIRST_RATE, STEP = (
     1500.0,
     1.6,
@@ -33,14 +40,6 @@ AROUND: Final = (1.0, 1.3)  # of that rate: what is offered at saturation; the b
 def measure(plan: Plan, progress: Progress) -> Figure:
     """Measure B3: in each run servers started anew, CPU time with multi-threading off (Kea's default), saturation with it on."""
     figure = Figure("microseconds of CPU time of kea-dhcp4 per packet", under)
-    figure.others = {
-        PYTHON: [],
-        PLAIN: [],
-        AGAIN: [],
-        "saturation, hook": [],
-        "saturation, none": [],
-        "saturation, python": [],
-    }
     with Alike() as alike:
         for number in range(1, plan.runs + 1):
             alike.restart(0, number)
@@ -50,8 +49,12 @@ def measure(plan: Plan, progress: Progress) -> Figure:
             reached = _saturate(alike, plan, best, number)
             _check(alike)
             _note(figure, spent, reached)
-            told = ", ".join(f"{side} {spent[side]['value']:.1f} us {reached[side]['value']:.0f}/s" for side in LOADED)
-            progress(f"B3 run {number} of {plan.runs}: {told}")
+            told = ", ".join(
+                f"{side} {spent[side][0]['value']:.1f} us, {spent[side][1]['value']:.1f} without"
+                for side in (HOOK, PYTHON)
+            )
+            most = ", ".join(f"{side} {reached[side]['value']:.0f}/s" for side in LOADED)
+            progress(f"B3 run {number} of {plan.runs}: {told}; at saturation: {most}")
     figure.decisive = "cpu"
     return figure
 
@@ -64,52 +67,59 @@ def _check(alike: Alike) -> None:
         raise RuntimeError(f"the callout in Python let {load.packets[1]} packets with option 220 pass")
 
 
-def _note(figure: Figure, spent: dict[str, Run], reached: dict[str, Run]) -> None:
+def _ratio(runs: tuple[Run, Run]) -> float:
+    return under(runs[0]["value"], runs[1]["value"])
+
+
+def _note(figure: Figure, spent: dict[str, tuple[Run, Run]], reached: dict[str, Run]) -> None:
     """Add a run of each side, and its ratios: of the server without a hook and one with, more is better."""
-    figure.ours.append(spent[HOOK])
-    figure.peer.append(spent[BOTH])
-    for side in (PYTHON, PLAIN, AGAIN):
-        figure.others[side].append(spent[side])
-    figure.ratios.setdefault("cpu, none over none again", []).append(
-        under(spent[AGAIN]["value"], spent[PLAIN]["value"])
-    )
+    figure.ours.append(spent[HOOK][0])
+    figure.peer.append(spent[HOOK][1])
+    for side in (PYTHON, AGAIN):
+        for name, run in zip((side, f"none beside {side}"), spent[side], strict=True):
+            figure.others.setdefault(name, []).append(run)
+    figure.ratios.setdefault("cpu, none over none again", []).append(_ratio(spent[AGAIN]))
     for side in LOADED:
-        figure.others[f"saturation, {side}"].append(reached[side])
+        figure.others.setdefault(f"saturation, {side}", []).append(reached[side])
     for prefix, side in (("", HOOK), ("python-", PYTHON)):
-        cpu = under(spent[side]["value"], spent[BOTH]["value"])
+        cpu = _ratio(spent[side])
         saturation = over(reached[side]["value"], reached[PLAIN]["value"])
         busy = under(reached[side]["cpu_us_per_packet"], reached[PLAIN]["cpu_us_per_packet"])
         for name, ratio in (("cpu", cpu), ("saturation", saturation), ("cpu-at-saturation", busy)):
             figure.ratios.setdefault(f"{prefix}{name}", []).append(ratio)
 
 
-def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, Run]:
-    """Load the servers at the same fixed rate, in slices that take turns; return what each packet cost.
+def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, tuple[Run, Run]]:
+    """Load servers two by two at the same fixed rate, in slices; return what each packet cost, and what it cost those beside it.
 
-    That is the median of the slices: of a mean, one slice in which the machine was slow makes some percent. So does its place in the
-    order, which is therefore another one each time. The two servers without a hook are one side, and tell how much chance there is.
+    In one second a packet may cost half as much again as in the next, whoever serves it: so two are compared only within a second,
+    in which each is served as many. The value is a geometric mean, so that the ratio of two of them is that of the ratios.
     """
-    runs: dict[str, Run] = {side: {"packets": 0, "cpu_seconds": 0.0, "dropped": 0, "slices": []} for side in SIDES}
+    spent: dict[str, tuple[Run, Run]] = {
+        one: ({"packets": 0, "dropped": 0, "slices": []}, {"packets": 0, "dropped": 0, "slices": []})
+        for one, _ in BESIDE
+    }
     chance = random.Random(number)
-    with _apart(alike):
+    with _apart(alike), ThreadPoolExecutor(2) as pool:
         for side in SIDES:
             _load(alike, side, RATE, plan.warmup)
         for _ in range(max(1, round(plan.window / SLICE))):
-            for side in chance.sample(SIDES, len(SIDES)):
-                process = alike.pid(side)
-                before = cpu_seconds(process)
-                load = _load(alike, side, RATE, SLICE)
-                run, spent, packets = runs[side], cpu_seconds(process) - before, sum(load.packets)
-                run["cpu_seconds"] += spent
-                run["packets"] += packets
-                run["dropped"] += load.packets[0] - load.packets[3]
-                run["slices"].append(round(1e6 * spent / max(1, packets), 2))
-    for run in runs.values():
-        run["value"] = statistics.median(run["slices"])
-    plain, again = runs[PLAIN], runs[AGAIN]
-    both = {name: plain[name] + again[name] for name in again if name != "value"}
-    runs[BOTH] = {**both, "value": statistics.median(both["slices"])}
-    return runs
+            for sides in chance.sample(BESIDE, len(BESIDE)):
+                places = chance.sample(alike.clients, 2)
+                before = [cpu_seconds(alike.pid(side)) for side in sides]
+                loads = list(pool.map(partial(_load_from, alike), places, sides))
+                for run, side, load, earlier in zip(spent[sides[0]], sides, loads, before, strict=True):
+                    packets = sum(load.packets)
+                    run["packets"] += packets
+                    run["dropped"] += load.packets[0] - load.packets[3]
+                    run["slices"].append(round(1e6 * (cpu_seconds(alike.pid(side)) - earlier) / max(1, packets), 2))
+    for run in (run for runs in spent.values() for run in runs):
+        run["value"] = statistics.geometric_mean(run["slices"])
+    return spent
+
+
+def _load_from(alike: Alike, place: ClientPlace, side: str) -> perfdhcp.Load:
+    return perfdhcp.run(place.netns, RATE, SLICE, *CLIENTS, str(alike.at(side).address))
 
 
 @contextmanager

@@ -309,6 +309,8 @@ void registerOnDemand(isc::hooks::LibraryHandle& handle) {
 
 using namespace subnet_deleg;
 
+// All that Kea finds by name; the rest of the library is its own.
+#pragma GCC visibility push(default)
 extern "C" {
 
 int version() {
@@ -378,3 +380,4 @@ int lease4_recover(CalloutHandle&) {
 }
 
 }  // extern "C"
+#pragma GCC visibility pop

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <ctime>
 #include <utility>
 
 #include "bridge.h"
@@ -14,12 +13,6 @@
 namespace subnet_deleg {
 
 using isc::stats::StatsMgr;
-
-Moment Movement::coarseNow() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return static_cast<Moment>(time.tv_sec) + 1e-9 * static_cast<Moment>(time.tv_nsec);
-}
 
 Movement::Watched::Watched(isc::stats::ObservationPtr observed)
     : observation(std::move(observed)), value(observation->getInteger().first) {}
@@ -79,11 +72,6 @@ void Movement::watch(const std::vector<uint32_t>& ids) {
     // Those of all subnets: a subnet's own are there only from its first failure on.
     watch("v4-allocation-fail-shared-network", failures_);
     watch("v4-allocation-fail-subnet", failures_);
-}
-
-Movement& movement() {
-    static Movement* const instance = new Movement;
-    return *instance;
 }
 
 }  // namespace subnet_deleg

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,9 +24,22 @@ class Movement {
         if (!packets_.load(std::memory_order_relaxed)) {
             packets_.store(true, std::memory_order_relaxed);
         }
-        if (coarseNow() - looked_.load(std::memory_order_relaxed) >= LookInterval) {
-            look();
+        // Of many packets a few ask the clock, some sixteen in an interval. Where threads lose count of one, another
+        // will.
+        const uint32_t count = count_.load(std::memory_order_relaxed) + 1;
+        count_.store(count, std::memory_order_relaxed);
+        if (count < next_.load(std::memory_order_relaxed)) {
+            return;
         }
+        if (coarseNow() - looked_.load(std::memory_order_relaxed) < LookInterval) {
+            next_.store(count + step_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+            return;
+        }
+        const uint32_t step = count / 16;
+        count_.store(0, std::memory_order_relaxed);
+        step_.store(step, std::memory_order_relaxed);
+        next_.store(step, std::memory_order_relaxed);
+        look();
     }
 
     /// Note that something was counted which no statistic of Kea's shows. Any thread.
@@ -57,11 +71,18 @@ class Movement {
     static constexpr Moment Stale = 0.5;          // seconds after which a packet may have had an effect not looked at
 
     /// now() to within some milliseconds, for a tenth of the cost.
-    static Moment coarseNow() noexcept;
+    static Moment coarseNow() noexcept {
+        timespec time{};
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+        return static_cast<Moment>(time.tv_sec) + 1e-9 * static_cast<Moment>(time.tv_nsec);
+    }
     void look() noexcept;
     void watch(const std::string& name, std::vector<Watched>& where);
 
     std::atomic<bool> packets_{true};  // some came since the last look
+    std::atomic<uint32_t> count_{0};   // likewise: how many
+    std::atomic<uint32_t> step_{0};    // after how many the clock is asked
+    std::atomic<uint32_t> next_{0};    // at which it is asked next
     std::atomic<bool> moved_{true};
     std::atomic<int64_t> addresses_{0};
     std::atomic<Moment> looked_{0};
@@ -71,7 +92,10 @@ class Movement {
 };
 
 /// The one instance.
-Movement& movement();
+inline Movement& movement() {
+    static Movement* const instance = new Movement;
+    return *instance;
+}
 
 }  // namespace subnet_deleg
 

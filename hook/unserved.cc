@@ -66,9 +66,4 @@ std::map<std::string, int64_t> Unserved::take() {
     return std::exchange(counted_, {});
 }
 
-Unserved& unserved() {
-    static Unserved* const instance = new Unserved;
-    return *instance;
-}
-
 }  // namespace subnet_deleg

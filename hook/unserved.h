@@ -43,7 +43,10 @@ class Unserved {
 };
 
 /// The one instance.
-Unserved& unserved();
+inline Unserved& unserved() {
+    static Unserved* const instance = new Unserved;
+    return *instance;
+}
 
 }  // namespace subnet_deleg
 
