@@ -22,9 +22,7 @@ from bench.usage import cpu_seconds
 
 PLANS = Plans(Plan(1, 1, 2), Plan(7, 2, 12, full=True))
 RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
-SLICE = (
-    1.0  # seconds that servers are loaded before it is others' turn: what else happens on the machine meets all of them
-)
+SLICE = 1.0  # seconds that two servers are loaded before it is others' turn
 THREADS = 2  # for packets, at saturation
 CLIENTS: Final = ("-4", "-R", "20000")
 LOADED: Final = (HOOK, PLAIN, PYTHON)  # at saturation
