@@ -2091,7 +2091,6 @@ declare
     v_reason text := 'refused by ' || host(p_server);
     v_origin cidr;
     v_block record;
-    v_leased cidr[] := '{}';
 begin
     if not exists (select from origins where space = p_space and prefix = any (p_prefixes) and kind = 'upstream') then
         return;
@@ -2105,20 +2104,18 @@ begin
     loop
         perform _close(p_space, v_origin, v_reason);
         for v_block in
-            select prefix, state from blocks
+            select prefix, state, server from blocks
              where space = p_space and prefix between network(v_origin) and set_masklen(broadcast(v_origin), 32)::cidr
                and state in ('offered', 'leased', 'reserved', 'local') order by prefix
         loop
             perform _quarantine(p_space, v_block.prefix, p_quarantine, v_reason);
             if v_block.state in ('leased', 'reserved') then
-                v_leased := v_leased || v_block.prefix;
+                -- Else who holds it would go on until its next renewal.
+                insert into takebacks (space, prefix, reason, server) values (p_space, v_block.prefix, v_reason, v_block.server);
             end if;
         end loop;
         return next v_origin;
     end loop;
-    insert into takebacks (space, prefix, reason, server)    -- so that who holds it does not go on until its next renewal
-    select b.space, b.prefix, v_reason, b.server
-      from unnest(v_leased) as w (prefix) join blocks b on b.space = p_space and b.prefix = w.prefix order by b.prefix;
     perform _tell_networks();
 end $$;
 
@@ -3107,7 +3104,8 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
     union all
     select 'takeback', t.space, t.prefix, 'is asked back, but not leased'
       from takebacks t left join blocks b on b.space = t.space and b.prefix = t.prefix
-     where b.state in ('leased', 'reserved') is not true and not (b.state = 'quarantined' and b.lessee is not null)
+     where (b.state in ('leased', 'reserved')                -- or its holder is to hear that it is no longer
+            or b.state = 'quarantined' and b.lessee is not null and b.reason in (t.reason, 'restored')) is not true
     union all
     select 'pools', o.space, o.prefix, format('is in pool %s, which is of space %s', p.name, p.space)
       from origins o join pools p on p.pool = o.pool where p.space <> o.space

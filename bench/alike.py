@@ -11,8 +11,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from ci.labs import Lab
-from ci.labs.lab import ClientPlace
+from ci.labs import ClientPlace, Lab
 from ci.labs.process import run
 from ci.labs.server import Server
 from ci.labs.topology import CLIENT

@@ -10,7 +10,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Row, Run, over
 from bench.ledgers import BATCH, CLIENTS, Ledgers
 from bench.load import quantile
 
-PLANS = Plans(quick=Plan(runs=2, warmup=0.0, window=1.0), full=Plan(runs=9, warmup=0.0, window=4.0, full=True))
+PLANS = Plans(quick=Plan(runs=1, warmup=0.0, window=2.0), full=Plan(runs=9, warmup=0.0, window=4.0, full=True))
 LEDGER: Final = "b5"
 NO_END: Final = 1_000_000  # batches
 ALONE: Final = 200  # allocations one after the other, in each run, at most

@@ -18,7 +18,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Run, median
 from bench.rig import SERVER, Leases, Rig, run_load
 from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=0.5, window=2.0), full=Plan(runs=5, warmup=2.0, window=10.0, full=True))
+PLANS = Plans(quick=Plan(runs=1, warmup=1.0, window=3.0), full=Plan(runs=5, warmup=2.0, window=10.0, full=True))
 OUTSTANDING = 256  # exchanges of ours under way at any time
 PEER_THREADS = 4  # of kea-dhcp6 with multi-threading; what was fastest on two cores
 PREFIX_DELEGATION = ("-6", "-e", "prefix-only", "-R", "4000000")

@@ -23,7 +23,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Row, Run
 from bench.filling import fill, identity_of
 from bench.ledgers import CLIENTS, Ledgers
 
-PLANS = Plans(quick=Plan(runs=2, warmup=0.0, window=1.0), full=Plan(runs=7, warmup=0.0, window=4.0, full=True))
+PLANS = Plans(quick=Plan(runs=1, warmup=0.0, window=2.0), full=Plan(runs=7, warmup=0.0, window=4.0, full=True))
 SIZES: Final = {"10^3": 63, "10^4": 625, "10^5": 6250, "10^6": 62500}
 """Cells (filling.py) by the number of blocks, nearly."""
 COPIED: Final = 10_000  # blocks: up to here there is a ledger for each turn

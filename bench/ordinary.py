@@ -9,11 +9,10 @@ import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ci.labs.lab import ClientPlace
+from ci.labs import ClientPlace
 
 from bench import perfdhcp
 from bench.alike import AGAIN, HOOK, PLAIN, PYTHON, SIDES, Alike
@@ -105,7 +104,7 @@ def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, tuple[Run, Run]]:
             for sides in chance.sample(BESIDE, len(BESIDE)):
                 places = chance.sample(alike.clients, 2)
                 before = [cpu_seconds(alike.pid(side)) for side in sides]
-                loads = list(pool.map(partial(_load_from, alike), places, sides))
+                loads = list(pool.map(lambda side, place: _load(alike, side, RATE, SLICE, place=place), sides, places))
                 for run, side, load, earlier in zip(spent[sides[0]], sides, loads, before, strict=True):
                     packets = sum(load.packets)
                     run["packets"] += packets
@@ -114,10 +113,6 @@ def _spend(alike: Alike, plan: Plan, number: int) -> dict[str, tuple[Run, Run]]:
     for run in (run for runs in spent.values() for run in runs):
         run["value"] = statistics.geometric_mean(run["slices"])
     return spent
-
-
-def _load_from(alike: Alike, place: ClientPlace, side: str) -> perfdhcp.Load:
-    return perfdhcp.run(place.netns, RATE, SLICE, *CLIENTS, str(alike.at(side).address))
 
 
 @contextmanager
@@ -169,5 +164,8 @@ def _saturate(alike: Alike, plan: Plan, best: float, number: int) -> dict[str, R
     return runs
 
 
-def _load(alike: Alike, side: str, rate: float, seconds: float, *options: str) -> perfdhcp.Load:
-    return perfdhcp.run(alike.clients[0].netns, rate, seconds, *CLIENTS, *options, str(alike.at(side).address))
+def _load(
+    alike: Alike, side: str, rate: float, seconds: float, *options: str, place: ClientPlace | None = None
+) -> perfdhcp.Load:
+    netns = (place or alike.clients[0]).netns
+    return perfdhcp.run(netns, rate, seconds, *CLIENTS, *options, str(alike.at(side).address))

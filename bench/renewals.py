@@ -14,7 +14,7 @@ from bench.figure import Figure, Plan, Plans, Progress, Run
 from bench.rig import WIDE_POOL, Rig
 from bench.usage import Spent
 
-PLANS = Plans(quick=Plan(runs=2, warmup=0.5, window=2.0), full=Plan(runs=9, warmup=2.0, window=8.0, full=True))
+PLANS = Plans(quick=Plan(runs=1, warmup=0.5, window=3.0), full=Plan(runs=9, warmup=2.0, window=8.0, full=True))
 BLOCKS = 2048  # that are renewed in turn: each comes again after 1792 others at the earliest
 LEASING = 30.0  # seconds at most until all have their blocks
 

@@ -5,8 +5,8 @@
 nothing else.
 """
 
-from ci.labs.lab import HostsPlace, Lab, LabError
+from ci.labs.lab import ClientPlace, HostsPlace, Lab, LabError
 from ci.labs.server import Server
 from ci.labs.topology import TOPOLOGIES
 
-__all__ = ["TOPOLOGIES", "HostsPlace", "Lab", "LabError", "Server"]
+__all__ = ["TOPOLOGIES", "ClientPlace", "HostsPlace", "Lab", "LabError", "Server"]

@@ -16,10 +16,11 @@ _came = threading.Event()
 def expect() -> None:
     """Raise `KeyboardInterrupt` wherever the main thread is when one of the signals comes.
 
-    SIGINT too: a shell starts what it puts into the background with that ignored.
+    SIGINT also where it was ignored: a shell starts so what it puts into the background. Not SIGHUP: that was nohup.
     """
     for number in SIGNALS:
-        signal.signal(number, _raise)
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
 
 
 def check() -> None:

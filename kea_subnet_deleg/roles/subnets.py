@@ -34,9 +34,8 @@ def served_subnets(
         if block.network in terms and (subnet := _local(terms[block.network], block)) is not None
     ]
     servers = {router.server for router in served.reserved if reserved.serve != "none"}
-    ours = (
-        servers if reserved.serve == "all" else {server for server in servers if server in own}
-    )  # each asked for once
+    # Each is asked for once.
+    ours = servers if reserved.serve == "all" else {server for server in servers if server in own}
     subnets += [
         subnet
         for router in served.reserved

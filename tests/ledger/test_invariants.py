@@ -126,6 +126,15 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
         [FREE],
     ),
     (
+        "an asked back block that has ended",
+        "takeback",
+        (
+            "insert into deleg.takebacks (space, prefix, reason, server) values (0, '10.64.0.0/24', 'x', '10.0.0.1')",
+            "update deleg.blocks set state = 'quarantined', draining = false, xid = null, slot = null where prefix = '10.64.0.0/24'",
+        ),
+        [MINE],
+    ),
+    (
         "a network's block beyond its origin's lease",
         "I3",
         ("update deleg.blocks set state = 'local', network = 'hosts', expires = now() where prefix = '10.64.1.0/24'",),
