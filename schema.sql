@@ -2174,8 +2174,9 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan
 declare
     v_space integer;
 begin
-    select min(o.space) into v_space
-      from origins o join blocks b on b.space = o.space and b.prefix = o.prefix and b.state = 'free'
+    select min(o.space) into v_space                         -- here and below not as a join: a plan of it may read all that is free
+      from origins o
+     cross join lateral (select x.since from blocks x where x.space = o.space and x.prefix = o.prefix and x.state = 'free' offset 0) as b
      where _may_go(o, b.since, p_after);
     if v_space is null then
         return;
@@ -2183,7 +2184,8 @@ begin
     perform _own_free_blocks(v_space);
     for space, prefix, server in
         select o.space, o.prefix, o.upstream
-          from origins o join blocks b on b.space = o.space and b.prefix = o.prefix and b.state = 'free'
+          from origins o
+         cross join lateral (select x.since from blocks x where x.space = o.space and x.prefix = o.prefix and x.state = 'free' offset 0) as b
          where o.space = v_space and _may_go(o, b.since, p_after)
          order by o.prefix limit p_limit for no key update of o skip locked
     loop
@@ -2345,7 +2347,7 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
                        _remaining(o.expires), u.in_use, u.high_water, u.unusable) order by b.prefix), '[]')
               from blocks b
              cross join lateral (select x.closing, x.expires from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
-              left join usage u on u.space = b.space and u.prefix = b.prefix
+              left join lateral (select x.* from usage x where x.space = b.space and x.prefix = b.prefix offset 0) as u on true
              where (b.network is not null or not b.hierarchical) and b.network = any (p_networks) and b.space = 0
                and b.state in ('local', 'quarantined')),
         'reserved', (
@@ -2353,7 +2355,7 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
                        b.prefix, nullif(l.address, '255.255.255.255') - '0.0.0.0'::inet, _remaining(b.expires), b.server - '0.0.0.0'::inet,
                        b.state = 'quarantined') order by b.prefix), '[]')
               from blocks b
-              join lessees l using (lessee)
+             cross join lateral (select x.address from lessees x where x.lessee = b.lessee offset 0) as l
              where (b.network is not null or not b.hierarchical) and b.network is null and b.space = 0
                and b.state in ('reserved', 'quarantined')))
 $$;
@@ -2401,15 +2403,27 @@ begin
     return v_taken;
 end $$;
 
+-- Those of p_prefixes that a network of ours is served from, draining or not: locked, and where they are then, as in _quarantine_rows().
+create or replace function deleg._local_rows(p_prefixes cidr[], p_draining boolean) returns tid[]
+language plpgsql as $$
+begin
+    return array(
+        select x.row from unnest(p_prefixes) as w (prefix)
+         cross join lateral (
+                select b.ctid as row from deleg.blocks b
+                 where b.space = 0 and b.prefix = w.prefix and b.state = 'local' and b.draining = p_draining offset 0 for update) as x);
+end $$;
+
 -- No new addresses of these, no renewals.
 create or replace function deleg.network_drain(p_prefixes cidr[], p_reason text) returns void
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_rows tid[];
 begin
     perform _own_free_blocks(0);
-    update blocks b set draining = true, since = now(), reason = p_reason
-      from unnest(p_prefixes) as w (prefix)
-     where b.space = 0 and b.prefix = w.prefix and b.state = 'local' and not b.draining;
+    v_rows := _local_rows(p_prefixes, false);
+    update blocks set draining = true, since = now(), reason = p_reason where ctid = any (v_rows);
     if found then
         perform _tell_networks();
     end if;
@@ -2419,13 +2433,15 @@ end $$;
 create or replace function deleg.network_reopen(p_prefixes cidr[]) returns setof cidr
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_rows tid[];
 begin
     perform _own_free_blocks(0);
+    v_rows := _local_rows(p_prefixes, true);
     return query
         update blocks b set draining = false, since = now(), reason = format('network %s needs it', b.network)
-          from unnest(p_prefixes) as w (prefix), origins o
-         where b.space = 0 and b.prefix = w.prefix and b.state = 'local' and b.draining
-           and o.space = b.space and o.prefix = b.origin and not o.closing
+         where b.ctid = any (v_rows)
+           and (select not o.closing from origins o where o.space = b.space and o.prefix = b.origin)
         returning b.prefix;
     if found then
         perform _tell_networks();
@@ -2438,9 +2454,9 @@ language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     perform _own_free_blocks(0);
-    perform _quarantine(0, b.prefix, p_quarantine, p_reason)
-       from unnest(p_prefixes) as w (prefix)
-       join blocks b on b.space = 0 and b.prefix = w.prefix and b.state = 'local' and b.draining;
+    if _quarantine_rows(_local_rows(p_prefixes, true), p_quarantine, p_reason) > 0 then
+        perform _tell_networks();
+    end if;
 end $$;
 
 -- What is in use of blocks that we serve, and the most at once since the last time. What is being changed this moment has its turn
@@ -2457,12 +2473,15 @@ begin
         select b.prefix, b.origin, b.lessee, least(m.in_use, 65534) as in_use, least(greatest(m.in_use, m.peak), 65534) as peak,
                least(m.unusable, 65534) as unusable
           from unnest(p_prefixes, p_in_use, p_peak, p_unusable) as m (prefix, in_use, peak, unusable)
-          join blocks b on b.space = 0 and b.prefix = m.prefix and b.state in ('local', 'reserved')
-          left join usage u on u.space = b.space and u.prefix = b.prefix
-         where (u.in_use, u.unusable) is distinct from (least(m.in_use, 65534), least(m.unusable, 65534))
-            or u.high_water is null or u.high_water < least(greatest(m.in_use, m.peak), 65534)
-            or u.reported < now() - interval '1 minute'
-         order by b.prefix for share of b skip locked),
+         cross join lateral (                                -- not as a join, whose plan may read all that we serve
+                select x.* from blocks x
+                 where x.space = 0 and x.prefix = m.prefix and x.state in ('local', 'reserved') and coalesce((
+                        select (u.in_use, u.unusable) is distinct from (least(m.in_use, 65534), least(m.unusable, 65534))
+                               or u.high_water is null or u.high_water < least(greatest(m.in_use, m.peak), 65534)
+                               or u.reported < now() - interval '1 minute'
+                          from usage u where u.space = x.space and u.prefix = x.prefix), true)
+                offset 0 for share skip locked) as b
+         order by b.prefix),                                 -- in which usage is locked
     written as (
         insert into usage as u (space, prefix, lessee, high_water, in_use, unusable)
         select 0, prefix, lessee, peak, in_use, unusable from measured
@@ -2950,7 +2969,8 @@ create or replace function deleg.takeback_due(p_own inet[], p_keyed text[], p_un
 returns table (identity bytea, address inet, port integer, relayed boolean, hardware bytea, nonce bytea, replay bigint, server inet,
                blocks jsonb, attempt integer)
 language plpgsql security definer
-set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+set search_path = deleg, pg_temp set enable_seqscan = off set enable_bitmapscan = off set jit = off
+set plan_cache_mode = force_generic_plan as $$
 declare
     v_due record;
     v_end text;
@@ -2963,14 +2983,15 @@ begin
         select t.space, t.prefix, t.attempts, t.reason, b.lessee, l.identity, l.nonce, l.address as place, b.server, b.hierarchical
           from senders s
          cross join lateral (
-                select x.* from takebacks x where x.server = s.server and x.next_at <= now()
-                 order by x.next_at limit p_limit for update skip locked) as t
+                select x.* from takebacks x         -- as one: along takebacks_next would be what is due of any server
+                 where (x.server, x.next_at) >= (s.server, '-infinity'::timestamptz) and (x.server, x.next_at) <= (s.server, now())
+                 order by x.server, x.next_at limit p_limit for update skip locked) as t
          cross join lateral (
                 select x.* from blocks x
                  where x.space = t.space and x.prefix = t.prefix and x.state in ('leased', 'reserved', 'quarantined') offset 0) as b
          cross join lateral (select x.* from lessees x where x.lessee = b.lessee offset 0) as l
-         where s.server = any (p_own) or not exists (
-                select from servers x where x.address = s.server and x.last_seen > now() - interval '1 minute' and not x.silent)
+         where s.server is not null and (s.server = any (p_own) or not exists (
+                select from servers x where x.address = s.server and x.last_seen > now() - interval '1 minute' and not x.silent))
          order by t.next_at limit p_limit
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
