@@ -588,6 +588,7 @@ def machine(database: Database) -> Iterator[type[LedgerMachine]]:
         yield LedgerMachine
 
 
+@pytest.mark.no_cover  # it would take a quarter longer, and shows nothing that others do not
 def test_the_ledger_does_what_the_model_does(machine: type[LedgerMachine]) -> None:
     run(machine, 90)
 

@@ -224,5 +224,6 @@ def machine(database: Database) -> Iterator[type[DomainMachine]]:
         yield DomainMachine
 
 
+@pytest.mark.no_cover  # it would take a quarter longer, and shows nothing that others do not
 def test_the_ledger_does_what_the_model_does(machine: type[DomainMachine]) -> None:
     run(machine, 90)

@@ -104,6 +104,7 @@ class TestGrowing:
         assert (subnet["pool"], subnet.get("routers")) == (pool, routers)
         assert (subnet["lifetime"], subnet["remaining"]) == (600, 99)
 
+    @pytest.mark.no_cover  # it would take four times as long
     @pytest.mark.parametrize("per_second", [5, 100, 500])
     def test_three_thousand_hosts_get_addresses(self, site: Site, per_second: int) -> None:
         """Each asks, and again after four seconds, as clients do."""

@@ -100,6 +100,7 @@ def test_truncation_never_passes(text: str) -> None:
         assert (read_option(original[:length]) is not None) == (length in ends - {1})
 
 
+@pytest.mark.no_cover  # it would take four times as long
 def test_every_single_octet_mutation_of_a_message() -> None:
     Message.decode(MESSAGE)
     for at in range(len(MESSAGE)):
