@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from typing import Any
@@ -12,14 +11,12 @@ import pytest
 
 from tests.client.codec import Allocation, Request, Type
 from tests.client.endpoint import Endpoint
-from tests.client.rfc6656 import Patience
 from tests.kea.conftest import MakeSite
 from tests.kea.crowd import at_once, overlaps, unrecorded
 from tests.kea.ordinary import serves
 from tests.kea.site import Site
 
 CLIENTS = 32
-RESTS = 6.0  # seconds without packets: more than workers wait for some (IDLE_WAIT)
 THREADED = {"enable-multi-threading": True, "thread-pool-size": 4, "packet-queue-size": 64}
 SINGLE_THREADED = {"enable-multi-threading": False}
 WAYS: dict[str, dict[str, Any]] = {
@@ -64,13 +61,6 @@ def test_a_server_that_is_told_to_be_silent_is(site: Site) -> None:
     finally:
         site.command("dhcp-enable")
     assert client.discover(28)
-
-
-def test_after_a_rest_the_first_packet_is_answered(site: Site) -> None:
-    """A server that nobody asks for a while stops looking for replies of ours between its own packets."""
-    from_beginning_to_end(site, site.endpoint)
-    time.sleep(RESTS)
-    assert site.client(patience=Patience(first=1.0, tries=1)).discover(28)
 
 
 # A host's broadcasts reach Kea by raw sockets alone.
