@@ -68,6 +68,9 @@ void deleg_free(char* answer);
 // How many addresses were leased, given back or declined since the request "usage" was answered last; -1 where its
 // answer may have changed in any way. Never waits.
 int64_t deleg_moved(void);
+// Wait until one of the descriptors can be read, `timeout` seconds have passed, or, looked at once a second,
+// `deleg_moved` is more than `tolerance`, or -1. A `tolerance` below zero: that is not looked at.
+void deleg_rest(const int* descriptors, int count, double timeout, int64_t tolerance);
 // Whether Kea serves: neither an operator (`dhcp-disable`) nor a partner has told it to be silent. What is sent
 // meanwhile is answered in vain, since Kea drops what it receives.
 int deleg_serving(void);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "movement.h"
 
+#include <poll.h>
 #include <stats/stats_mgr.h>
 #include <util/multi_threading_mgr.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <utility>
 
@@ -53,6 +55,28 @@ void Movement::watch(const std::string& name, std::vector<Watched>& where) {
     }
 }
 
+void Movement::rest(const std::vector<int>& descriptors, Moment timeout, int64_t tolerance) const {
+    std::vector<pollfd> watched;
+    watched.reserve(descriptors.size());
+    for (const int descriptor : descriptors) {
+        watched.push_back({descriptor, POLLIN, 0});
+    }
+    const Moment end = now() + timeout;
+    for (Moment left = timeout;; left = end - now()) {
+        const Moment wait = std::clamp(left, 0.0, RestInterval);
+        const int ready = poll(watched.data(), watched.size(), static_cast<int>(std::ceil(wait * 1000)));
+        if (ready != 0 || left <= RestInterval) {
+            return;
+        }
+        if (tolerance >= 0) {
+            const int64_t moved = addresses();
+            if (moved == Unknown || moved > tolerance) {
+                return;
+            }
+        }
+    }
+}
+
 void Movement::begin() noexcept {
     main_.store(std::this_thread::get_id(), std::memory_order_relaxed);
     looked_.store(coarseNow(), std::memory_order_relaxed);
@@ -78,4 +102,8 @@ void Movement::watch(const std::vector<uint32_t>& ids) {
 
 int64_t deleg_moved() {
     return subnet_deleg::movement().addresses();
+}
+
+void deleg_rest(const int* descriptors, int count, double timeout, int64_t tolerance) {
+    subnet_deleg::movement().rest({descriptors, descriptors + count}, timeout, tolerance);
 }

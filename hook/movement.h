@@ -51,6 +51,11 @@ class Movement {
 
     static constexpr int64_t Unknown = -1;
 
+    /// Wait until a descriptor can be read, `timeout` seconds are over, or, looked at once in a RestInterval, more than
+    /// `tolerance` addresses were leased, given back or declined, or that is Unknown; a tolerance below zero is any. A
+    /// thread that rests here costs ordinary DHCP next to nothing, where one that wakes up in Python needs its caches.
+    void rest(const std::vector<int>& descriptors, Moment timeout, int64_t tolerance) const;
+
     /// Begin anew. Main thread, before everything is read.
     void begin() noexcept;
 
@@ -67,6 +72,7 @@ class Movement {
         int64_t value;
     };
 
+    static constexpr Moment RestInterval = 1.0;   // seconds
     static constexpr Moment LookInterval = 0.25;  // seconds between two looks while packets come
     static constexpr Moment Stale = 0.5;          // seconds after which a packet may have had an effect not looked at
 

@@ -43,7 +43,9 @@ class Addressing:
     Attributes
     ----------
     due : float
-        When `turn` is to be called next, at the latest.
+        When `turn` is to be called next, at the latest,
+    tolerance, still_until : int or None, float
+        unless not more addresses than this come and go (None: whatever they do): then not before that.
     lacking : frozenset of str or None
         The pools, as networks name them, of which nothing was free for one at the last turn.
     """
@@ -70,7 +72,8 @@ class Addressing:
         self._networks = {network.name: Network(network, surroundings) for network in terms}
         self._known: Served | None = None  # what the ledger has, as far as we were told
         self._known_at = 0.0
-        self._still_until, self._tolerance = -math.inf, 0  # while not more addresses than this come and go
+        self.still_until = -math.inf
+        self.tolerance: int | None = None
         self.due = clock()
         self.lacking: frozenset[str | None] = frozenset()
 
@@ -99,10 +102,10 @@ class Addressing:
         self.due = now + PACE
         if news:
             self._known = None  # also for the next turn, should this one fail
-        elif now < self._still_until and self._usage.within(self._tolerance):
+        elif self.tolerance is not None and now < self.still_until and self._usage.within(self.tolerance):
             self.lacking = frozenset()
             return ()
-        self._still_until = -math.inf
+        self.tolerance = None
         served = self._as_told(now)
         subnets = self._serve(served)  # what other servers did meanwhile
         watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
@@ -122,8 +125,8 @@ class Addressing:
         self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
         tolerances = [outcome.tolerance for outcome in outcomes.values()]
         if tolerances and None not in tolerances:
-            self._still_until = now + LONGEST_STILLNESS
-            self._tolerance = min(tolerance for tolerance in tolerances if tolerance is not None)
+            self.still_until = now + LONGEST_STILLNESS
+            self.tolerance = min(tolerance for tolerance in tolerances if tolerance is not None)
         missing = [(self._terms[name], outcome.missing) for name, outcome in outcomes.items() if outcome.missing]
         self.lacking = frozenset(terms.pool for terms, _ in missing)
         return tuple(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import select
 import socket
 import threading
 import traceback
@@ -66,6 +65,8 @@ class Growing(Protocol):
     """The addressing role."""
 
     due: float
+    still_until: float
+    tolerance: int | None
 
     @property
     def lacking(self) -> frozenset[str | None]:
@@ -285,14 +286,15 @@ class Agent:
     def _wait(self) -> None:
         now = self._clock()
         due = [now + (SILENCE if self._silent else LONGEST_REST)]
-        if self._roles.growing is not None:
-            due.append(self._roles.growing.due)
+        growing = self._roles.growing
+        if growing is not None:
+            due.append(growing.due if growing.tolerance is None else growing.still_until)
         if self._roles.asking is not None and not self._silent:
             due += [self._roles.asking.due, self._answer_postponed_at]
         rest = self._keeper.wait(max(0.0, max(min(due), self._rest_until) - now))
-        watched = select.poll()  # select() takes no descriptor above 1023, and a Kea with many interfaces has such
-        watched.register(self._waking, select.POLLIN)
+        watched = [self._waking.fileno()]
         if self._ledger.connected and self._listening:
-            watched.register(self._ledger.fileno(), select.POLLIN)
-        if (self._waking.fileno(), select.POLLIN) in watched.poll(math.ceil(rest * 1000)):
+            watched.append(self._ledger.fileno())
+        self._kea.rest(watched, rest, None if growing is None else growing.tolerance)
+        with contextlib.suppress(BlockingIOError):
             self._waking.recv(4096)

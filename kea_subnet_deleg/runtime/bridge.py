@@ -100,6 +100,16 @@ class Kea(Protocol):
         """
         ...
 
+    def rest(self, descriptors: Sequence[int], timeout: float, tolerance: int | None = None) -> None:
+        """Wait until a descriptor can be read, without the GIL, for `timeout` seconds at most.
+
+        Args:
+            descriptors: files, or sockets, of the caller's.
+            timeout: seconds.
+            tolerance: addresses. If `moved`, which is looked at once a second, is more or None, that ends it, too. None: it does not.
+        """
+        ...
+
     def serving(self) -> bool:
         """Tell whether Kea serves: if an operator or a partner has told it not to, it drops what it receives."""
         ...
@@ -253,6 +263,11 @@ class EmbeddedKea:
         """See `Kea.moved`."""
         addresses = int(self._lib.deleg_moved())
         return None if addresses < 0 else addresses
+
+    def rest(self, descriptors: Sequence[int], timeout: float, tolerance: int | None = None) -> None:
+        """See `Kea.rest`."""
+        numbers = self._ffi.new("int[]", descriptors)
+        self._lib.deleg_rest(numbers, len(descriptors), timeout, -1 if tolerance is None else tolerance)
 
     def serving(self) -> bool:
         """See `Kea.serving`."""

@@ -76,6 +76,11 @@ class Asking:
         answer: int | None = self.call({"moved": True})["answer"]
         return answer
 
+    def rest(self, timeout: float, tolerance: int | None) -> float:
+        """Have `Kea.rest` called, with nothing to be read; return the seconds that it took."""
+        seconds: float = self.call({"rest": [timeout, tolerance]})["answer"]
+        return seconds
+
     def configured(self, text: str | None) -> None:
         """What `configured` is to answer from now on; None: it fails."""
         path = self.directory / "configured.json"
@@ -166,6 +171,10 @@ class _Driver:
             try:
                 if "moved" in message:
                     answer = {"answer": self._kea.moved()}
+                elif "rest" in message:
+                    began = time.monotonic()
+                    self._kea.rest([], *message["rest"])
+                    answer = {"answer": time.monotonic() - began}
                 else:
                     answer = {"answer": self._kea.ask(message["ask"], message.get("timeout", 5.0))}
             except Exception as error:

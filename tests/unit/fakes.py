@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import queue
+import select
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +67,7 @@ class FakeKea:
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     addresses: list[dict[str, Any]] = field(default_factory=list)
     silent: bool = False
+    rests: list[tuple[float, int | None]] = field(default_factory=list)
 
     def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
@@ -106,6 +109,13 @@ class FakeKea:
 
     def moved(self) -> int | None:
         return None
+
+    def rest(self, descriptors: Sequence[int], timeout: float, tolerance: int | None = None) -> None:
+        self.rests.append((timeout, tolerance))
+        watched = select.poll()
+        for descriptor in descriptors:
+            watched.register(descriptor, select.POLLIN)
+        watched.poll(math.ceil(timeout * 1000))
 
     def serving(self) -> bool:
         return not self.silent

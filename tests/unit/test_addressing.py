@@ -468,6 +468,15 @@ class TestStillness:
         still.run(30.0)
         assert 4 <= len(still.kea.requests("usage")) <= 7
 
+    def test_how_much_may_move_until_then_is_told(self, still: Site) -> None:
+        still.run(6.0)
+        assert still.addressing.tolerance == 100  # 202 may be in use before it grows, and one is
+        assert 0.0 < still.addressing.still_until - still.now <= 5.0
+        still.kea.arrive(150)
+        still.now = still.addressing.due
+        still.turn()
+        assert still.addressing.tolerance is None
+
     def test_hosts_are_seen_at_the_next_turn(self, still: Site) -> None:
         still.turn()
         still.kea.arrive(HOSTS + 20)

@@ -70,6 +70,8 @@ class Growing:
     """The addressing role: it lacks what it is told to, and fails as often as it is told to."""
 
     due: float = 0.0
+    still_until: float = 0.0
+    tolerance: int | None = None
     missing: tuple[int, ...] = ()
     failures: list[Exception] = field(default_factory=list)
     turns: int = 0
@@ -257,6 +259,21 @@ def test_it_turns_when_a_role_is_due(scene: Scene) -> None:
         scene.asking.due = time.monotonic() + 0.2
         scene.agent.wake()
         until(lambda: scene.asking.turns)
+
+
+def test_while_little_moves_it_rests(scene: Scene) -> None:
+    """Until then whoever counts what moves wakes it; the role is not asked each time that it is due."""
+    now = time.monotonic()
+    scene.growing.still_until, scene.growing.tolerance = now + 3.0, 7
+    with scene.running():
+        until(lambda: scene.kea.rests)
+        seconds, tolerance = scene.kea.rests[0]
+        assert (2.0 < seconds < 4.0, tolerance) == (True, 7)
+        scene.growing.tolerance = None
+        scene.growing.due = 0.0
+        scene.agent.wake()
+        until(lambda: len(scene.kea.rests) >= 2 and scene.growing.turns >= 2)
+    assert {tolerance for _, tolerance in scene.kea.rests[1:]} == {None}
 
 
 def test_news_in_the_ledger_wakes_it(scene: Scene, database: Database) -> None:
