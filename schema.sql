@@ -1223,7 +1223,8 @@ language sql as $$
            in_use = excluded.in_use, unusable = excluded.unusable
 $$;
 
--- RELEASE (RFC 6656 5.3): only exactly what the client holds, and only if no other domain's server is named.
+-- RELEASE (RFC 6656 5.3): only exactly what the client holds, and only if no other domain's server is named. Who gives up what was refused is
+-- asked back no more.
 -- p_op: named (server identifier or null), quarantine (seconds), blocks [prefix, ...]
 create or replace function deleg._release(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
@@ -1231,6 +1232,7 @@ declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_block record;
     v_released jsonb := '[]';
+    v_asked_back tid[];
 begin
     if p_op ->> 'named' is not null and not exists (select from deleg.servers where address = (p_op ->> 'named')::inet) then
         return jsonb_build_object('outcome', 'nothing');
@@ -1246,6 +1248,17 @@ begin
         perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
         v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
     end loop;
+    v_asked_back := array(
+        select t.row
+          from (select distinct value::cidr as prefix from jsonb_array_elements_text(p_op -> 'blocks') order by 1) as w
+         cross join lateral (
+                select x.lessee from deleg.blocks x
+                 where x.space = p_space and x.prefix = w.prefix and x.lessee = v_lessee and x.state = 'quarantined' offset 0) as b
+         cross join lateral (
+                select x.ctid as row from deleg.takebacks x where x.space = p_space and x.prefix = w.prefix offset 0 for update) as t);
+    if v_asked_back <> '{}' then
+        delete from deleg.takebacks where ctid = any (v_asked_back);
+    end if;
     return jsonb_build_object('outcome', case when v_released = '[]' then 'nothing' else 'released' end, 'blocks', v_released);
 end $$;
 

@@ -297,6 +297,8 @@ class Model:
         mine = sorted(set(blocks) & set(self.of(client, *HELD)))
         for block in mine:
             self.quarantine(block)
+        for block in set(blocks) & set(self.of(client, "quarantined")):
+            self.takebacks.pop(block, None)
         released = tuple(_granted(block, self.held[block]) for block in mine)
         return Outcome(Result.RELEASED if mine else Result.NOTHING, None, released)
 

@@ -272,13 +272,13 @@ class LedgerMachine(RuleBasedStateMachine):
         operation = Renew(space, client, 9, SERVERS[at], data.draw(contacts), lease_time, HOLD, items)
         self.send(at, operation, model.renew(operation), data)
 
-    @precondition(lambda self: self.spaces_with(*HELD))
+    @precondition(lambda self: self.spaces_with(*HELD, "quarantined"))
     @rule(at=connections, named=st.sampled_from((None, SERVERS[0], SERVERS[2], FOREIGN)), data=st.data())
     def release(self, at: int, named: int | None, data: st.DataObject) -> None:
-        space = data.draw(st.sampled_from(self.spaces_with(*HELD)))
+        space = data.draw(st.sampled_from(self.spaces_with(*HELD, "quarantined")))
         model = self.models[space]
-        client, _ = self.transaction(space, data, *HELD)
-        blocks = self.some(data, model.of(client, *HELD))
+        client, _ = self.transaction(space, data, *HELD, "quarantined")
+        blocks = self.some(data, model.of(client, *HELD, "quarantined"))
         if data.draw(st.integers(0, 3)) == 0:
             blocks = [*blocks, data.draw(st.sampled_from(self.anything(space)))]
         operation = Release(space, client, 9, named, HOLD, tuple(blocks))

@@ -549,9 +549,22 @@ def test_who_holds_some_of_what_is_refused_is_told(database: Database) -> None:
     assert left() == blocks[1:]
     assert one(ledger, Client.number(3).renew(blocks[2])).result is Result.REFUSED
     assert left() == blocks[1:2]
+    stranger = one(ledger, Client.number(1).release(blocks[1]))
+    assert (stranger.result, left()) == (Result.NOTHING, blocks[1:2])
     pass_time(database, 60)
     ledger.sweep(100, 60)
     assert left() == []
+
+
+def test_who_gives_up_what_was_refused_is_told_no_more(database: Database) -> None:
+    ledger = database.ledger()
+    obtain(ledger, BLOCK, OTHER)
+    (block,) = lease(ledger, CLIENT, 1, 26)
+    Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60)
+    assert one(ledger, CLIENT.release(block)).result is Result.NOTHING
+    assert database.sql("select from deleg.takebacks") == []
+    assert database.blocks()[block] == "quarantined"
+    assert database.violations() == []
 
 
 def test_what_is_wholly_free_is_given_back_after_a_while(database: Database) -> None:
