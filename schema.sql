@@ -1614,6 +1614,9 @@ begin
                 end if;
                 select array_agg(n), array_agg(outcome) into v_done, v_outcomes from _offer_many(v_numbers, p_batch);
         end case;
+        if v_done = v_numbers then                           -- all, and in order: nearly always
+            return '[' || array_to_string(v_outcomes, ',') || ']';
+        end if;
         v_done := coalesce(v_done, '{}');
         v_outcomes := coalesce(v_outcomes, '{}');
     elsif cardinality(p_batch) > 1 then
@@ -2650,7 +2653,7 @@ end $$;
 -- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
 -- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
-create or replace function deleg.keep_events(p_pages integer default 25) returns text
+create or replace function deleg.keep_events(p_pages integer default 12) returns text
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set lock_timeout = '20ms' set timezone = 'UTC' as $$
 declare
