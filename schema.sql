@@ -1033,6 +1033,7 @@ declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_kept bigint;                                           -- how many
     v_rows tid[];                                            -- where they are: locked, so that nobody moves them
+    v_again cidr[];                                          -- retransmissions
     v_xids bigint[];
     v_least bigint;
     v_reserved boolean;
@@ -1045,10 +1046,10 @@ begin
     -- has long had its answer two minutes after it was leased: then it is told what is left of the lease, since what prolongs it is renewing
     -- alone, which the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also
     -- where a block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
-    select count(*), array_agg(b.row) filter (where b.recent), array_agg(distinct b.xid),
+    select count(*), array_agg(b.row) filter (where b.recent), array_agg(b.prefix) filter (where b.recent and b.state <> 'offered'), array_agg(distinct b.xid),
            min(case when b.recent then deleg._within(b.lease_time, o) else coalesce(deleg._remaining(b.expires), 4294967295) end),
            bool_or(not b.hierarchical), jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)
-      into v_kept, v_rows, v_xids, v_least, v_reserved, v_blocks
+      into v_kept, v_rows, v_again, v_xids, v_least, v_reserved, v_blocks
       from (select block, n, row_number() over (partition by block ->> 0 order by n) = 1 as first
               from jsonb_array_elements(p_op -> 'blocks') with ordinality as e (block, n)) as w
      cross join lateral (
@@ -1068,6 +1069,15 @@ begin
            due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
      where ctid = any (v_rows);
+    if v_again is not null then                              -- who leases it now is who asks it back
+        v_rows := array(
+            select t.row from unnest(v_again) as w (prefix)
+             cross join lateral (
+                    select x.ctid as row from deleg.takebacks x where x.space = p_space and x.prefix = w.prefix offset 0 for update) as t);
+        if v_rows <> '{}' then
+            update deleg.takebacks set server = (p_op ->> 'server')::inet where ctid = any (v_rows);
+        end if;
+    end if;
     if exists (select from deleg.blocks
                 where lessee = v_lessee and xid = any (v_xids) and state = 'offered') then
         perform deleg._free_offers(p_space, v_lessee, xid, 'not accepted') from unnest(v_xids) as xid;

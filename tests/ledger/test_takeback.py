@@ -161,3 +161,18 @@ def test_what_is_passed_over_an_operator_may_ask_back(database: Database) -> Non
     scene.database.sql("select deleg.lease_takeback('default', %s::cidr)", BLOCKS[0])
     orders = scene.ledger.takeback_due((SERVER,), (), True, 50, 5, 60.0)
     assert [(str(order.blocks[0].prefix), order.attempt) for order in orders] == [(BLOCKS[0], 1)]
+
+
+def test_who_leased_it_last_is_who_asks_it_back(database: Database) -> None:
+    """A REQUEST that is sent again may be heard by another server of the domain: its address is what the holder knows from then on."""
+    database.pool("10.64.0.0/24")
+    ledger, holder, other = database.ledger(), HOLDERS[0], SERVER + 1
+    for server in (SERVER, other):
+        ledger.server_seen(server, "test", "0")
+    (block,) = lease(ledger, holder, 1, 26)
+    database.sql("select deleg.lease_takeback('default', %s)", IPv4Network(block))
+    do(ledger, holder.accept(1, block, server=other))
+    assert ledger.takeback_due((SERVER,), (), False, 50, 5, 60.0) == []
+    (order,) = ledger.takeback_due((other,), (), False, 50, 5, 60.0)
+    assert (order.server, [str(granted.prefix) for granted in order.blocks]) == (other, [block])
+    assert database.violations() == []
