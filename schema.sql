@@ -882,7 +882,8 @@ begin
         if v_limited then
             return jsonb_build_object('outcome', 'limited');
         end if;
-        perform deleg._note(p_space, p_identity, 'exhausted', 'nothing free that fits', p_op -> 'sizes');
+        perform deleg._note(p_space, p_identity, 'exhausted', 'nothing free that fits', jsonb_build_object(
+            'prefix-lengths', (select jsonb_agg(s -> 1) from jsonb_array_elements(p_op -> 'sizes') as s)));
         return jsonb_build_object('outcome', 'exhausted');
     end if;
     insert into deleg.holds (ends, space, prefixes)
@@ -1065,7 +1066,8 @@ begin
     end if;
     update deleg.blocks
        set state = case when hierarchical then 'leased' else 'reserved' end::deleg.block_state,
-           server = (p_op ->> 'server')::inet, lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
+           server = case when hierarchical or state = 'offered' then (p_op ->> 'server')::inet else deleg._serves(server, (p_op ->> 'server')::inet) end,
+           lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
            due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
      where ctid = any (v_rows);
@@ -1075,7 +1077,8 @@ begin
              cross join lateral (
                     select x.ctid as row from deleg.takebacks x where x.space = p_space and x.prefix = w.prefix offset 0 for update) as t);
         if v_rows <> '{}' then
-            update deleg.takebacks set server = (p_op ->> 'server')::inet where ctid = any (v_rows);
+            update deleg.takebacks t set server = (select b.server from deleg.blocks b where b.space = p_space and b.prefix = t.prefix)
+             where t.ctid = any (v_rows);
         end if;
     end if;
     if exists (select from deleg.blocks
@@ -1166,7 +1169,8 @@ begin
         end if;
         v_deprecate := v_item ->> 1 <> 'full' or v_block.draining or v_closing is not null;
         update deleg.blocks
-           set draining = v_deprecate, server = (p_op ->> 'server')::inet, lease_time = v_lease, renewed = now(),
+           set draining = v_deprecate, renewed = now(), lease_time = v_lease,
+               server = case when hierarchical then (p_op ->> 'server')::inet else deleg._serves(server, (p_op ->> 'server')::inet) end,
                expires = deleg._ends(v_lease), due = least(due, deleg._ends(v_lease)),
                reason = case when v_closing is not null then v_closing when v_block.draining then v_block.reason else v_item ->> 6 end,
                detail = v_item -> 7
@@ -1492,6 +1496,18 @@ begin
     end if;
 end $$;
 
+-- Whose a lease is that p_now acknowledges again. Of a reserved subnet hosts have leases of their own, which servers do not know of each
+-- other: it stays with the server that leases its addresses, as long as that is there.
+create or replace function deleg._serves(p_before inet, p_now inet) returns inet
+language plpgsql stable as $$
+begin
+    if p_before = p_now or not exists (
+            select from deleg.servers where address = p_before and last_seen > now() - interval '1 minute' and not silent) then
+        return p_now;
+    end if;
+    return p_before;
+end $$;
+
 -- As _renew(), where the message names one block and it is renewed in full.
 create or replace function deleg._renew_many(p_n integer[], p_messages deleg.message[]) returns table (n integer, outcome text)
 language plpgsql as $$
@@ -1521,7 +1537,7 @@ begin
              where jsonb_array_length(w.blocks) = 1 and w.blocks #>> '{0,1}' = 'full' and o.granted > 0),
         renewed as (
             update deleg.blocks b
-               set server = f.server, renewed = now(), reason = f.blocks #>> '{0,6}', detail = f.blocks #> '{0,7}', lease_time = f.granted,
+               set server = case when b.hierarchical then f.server else deleg._serves(b.server, f.server) end, renewed = now(), reason = f.blocks #>> '{0,6}', detail = f.blocks #> '{0,7}', lease_time = f.granted,
                    expires = deleg._ends(f.granted), due = least(b.due, deleg._ends(f.granted))
               from found f
              where b.space = f.space and b.prefix = f.prefix and b.lessee = f.lessee and b.state in ('leased', 'reserved') and not b.draining
@@ -2767,6 +2783,9 @@ end $$;
 create or replace function deleg.space_add(p_name text) returns void
 language plpgsql security definer set search_path = deleg, pg_temp as $$
 begin
+    if p_name = '' then
+        raise exception 'space: "": a name has at least one character' using errcode = 'check_violation';
+    end if;
     if exists (select from spaces where name = p_name) then
         raise exception 'space: "%": is there already', p_name using errcode = 'unique_violation';
     end if;
@@ -2790,10 +2809,16 @@ declare
     v_space integer := _space(p_space);
     v_pool pools;
 begin
+    if p_name = '' then
+        raise exception 'pool: "": a name has at least one character' using errcode = 'check_violation';
+    end if;
     perform _own_free_blocks(v_space);
     insert into pools (space, name) values (v_space, p_name) on conflict (space, name) do nothing;
     select * into strict v_pool from pools where space = v_space and name = p_name for update;
     v_pool := jsonb_populate_record(v_pool, p_terms);
+    if '' = any (v_pool.tags) then
+        raise exception 'tag: "": a Subnet-Name has at least one character; alone it takes all tags off' using errcode = 'check_violation';
+    end if;
     if coalesce(v_pool.largest_length, 1) > coalesce(v_pool.default_length, v_pool.smallest_length, 30)
        or coalesce(v_pool.default_length, 1) > coalesce(v_pool.smallest_length, 30) then
         raise exception 'min-prefix-length: %, default-prefix-length: %, max-prefix-length: %: none may be less than the one before it',

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,6 +18,7 @@ from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
 from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
 from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
 from kea_subnet_deleg.runtime.policies import known_policies
+from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.wire import Vss
 
 app = typer.Typer(
@@ -260,7 +262,9 @@ def pool_add(
         typer.Option(min=1, max=4294967295, help="Longest lease of this prefix in seconds. Default: no limit."),
     ] = None,
     space_name: Space = DEFAULT_SPACE_NAME,
-    tag: Annotated[list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated; '': none.")
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="Policy of the pool. Default: the server's.")] = None,
     default_prefix_length: Length = None,
     min_prefix_length: Length = None,
@@ -277,7 +281,7 @@ def pool_add(
     if policy is not None and policy not in known_policies():
         _fail(f'policy: "{policy}": no such policy; allowed are {", ".join(sorted(known_policies()))}')
     given = {
-        "tags": tag,
+        "tags": [] if tag == [""] else tag,
         "policy": policy,
         "default_length": default_prefix_length,
         "largest_length": min_prefix_length,
@@ -439,4 +443,8 @@ def config_stanza(
     path = _hook_library()
     if path is None:
         _fail("libdhcp_subnet_deleg.so is missing from this installation")
+    try:
+        Settings.from_json(json.dumps({"dsn": dsn}))
+    except BadSettings as error:
+        _fail(str(error))
     print_json({"library": str(path), "parameters": {"dsn": dsn}})

@@ -55,8 +55,8 @@ def sizes_to_ask(wanted: Sequence[int], request_length: int | None) -> tuple[int
 def read_offer(message: Message, allocation: SubnetAllocation, asked: Sequence[int], preference: int) -> Offer:
     """Return what an OFFER says in answer to a DISCOVER for the prefix lengths `asked`, 0 for any.
 
-    Raises UnusableOffer for one that RFC 6656 section 4.2 forbids, that lets us only relay (flag h), or that has blocks larger than
-    were asked for: what is too much here is missed elsewhere (seed [0061]).
+    A block may be larger than was asked for (section 3.1); `choose` prefers what fits. Raises UnusableOffer for an offer that
+    section 4.2 forbids, that lets us only relay (flag h), or that has more blocks than were asked for.
     """
     if message.server_identifier is None or not message.lease_time:
         raise UnusableOffer("it lacks the server identifier or the lease time")
@@ -70,10 +70,8 @@ def read_offer(message: Message, allocation: SubnetAllocation, asked: Sequence[i
     networks = sorted(block.network for block in offer.blocks)
     if any(one.overlaps(other) for one, other in pairwise(networks)):
         raise UnusableOffer("its subnets overlap")
-    lengths = sorted(network.prefixlen for network in networks)
-    # The n-th largest block against the n-th largest request: fits somehow if it fits so.
-    if len(lengths) > len(asked) or any(got < most for got, most in zip(lengths, sorted(asked), strict=False)):
-        raise UnusableOffer(f"it has more than was asked for: {', '.join(map(str, networks))}")
+    if len(networks) > len(asked):
+        raise UnusableOffer(f"it has more subnets than were asked for: {', '.join(map(str, networks))}")
     return offer
 
 

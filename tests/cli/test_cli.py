@@ -203,6 +203,24 @@ def test_a_pool_that_overlaps(dsn: str, prefix: str) -> None:
     )
 
 
+def test_names_have_a_character(dsn: str) -> None:
+    bad = refused("pool", "add", "10.0.0.0/8", "--name", "", dsn=dsn), refused("space", "add", "", dsn=dsn)
+    assert bad == (
+        'kea-subnet-deleg: pool: "": a name has at least one character\n',
+        'kea-subnet-deleg: space: "": a name has at least one character\n',
+    )
+    text = refused("pool", "add", "10.0.0.0/8", "--tag", "a", "--tag", "", dsn=dsn)
+    assert text == 'kea-subnet-deleg: tag: "": a Subnet-Name has at least one character; alone it takes all tags off\n'
+    assert "dsn" in refused("config", "stanza", "--dsn", "")
+
+
+def test_tags_are_taken_off(database: Database, dsn: str) -> None:
+    good("pool", "add", "10.0.0.0/9", "--tag", "a", "--tag", "b", dsn=dsn)
+    assert database.sql("select tags from deleg.pools where name = 'default'") == [(["a", "b"],)]
+    good("pool", "add", "10.128.0.0/9", "--tag", "", dsn=dsn)
+    assert database.sql("select tags from deleg.pools where name = 'default'") == [([],)]
+
+
 @pytest.mark.parametrize("prefix", ["10.64.0.1/16", "10.64.0.0/31", "0.0.0.0/0", "10.64.0.0", "x", "fd00::/8", ""])
 @pytest.mark.parametrize(
     "command", [("pool", "add"), ("pool", "remove"), ("pool", "keep"), ("lease", "deprecate"), ("lease", "keep")]

@@ -117,6 +117,25 @@ def test_two_routers_have_their_own(site: Site, router: Client) -> None:
     give_back(site, another, replies[1])
 
 
+def test_whoever_renews_it_its_hosts_stay_with_their_server(site: Site, router: Client) -> None:
+    """The other server of the ledger knows nothing of their leases, and would give their addresses to somebody else."""
+    one, other = site.servers
+    reply = reserve(router, one)
+    (network,) = reply.networks
+    appears(site, "s1", network)
+    host = Host(site.endpoint, one)
+    address = host.lease()
+    for server in (other, one, other):
+        renewal = router.renew(server, *(block.bare() for block in reply.blocks))
+        assert renewal is not None
+        assert (renewal.type, renewal.server) == (Type.ACK, server)
+    time.sleep(SOON)
+    assert (list(served(site, "s1")), served(site, "s2")) == ([network], {})
+    assert granted(host, address) > 0
+    assert lease(site, other) in BACKBONE
+    give_back(site, router, reply)
+
+
 def test_its_hosts_leases_end_with_it(site: Site, router: Client) -> None:
     begin = time.monotonic()
     reply = reserve(router, site.servers[0], lease_time=SECONDS)

@@ -174,6 +174,18 @@ def test_whoever_hears_a_broadcast_may_offer(rig: Rig) -> None:
     assert not one.queries(Kind.RENEW)
 
 
+def test_a_subnet_larger_than_asked_for_is_taken(rig: Rig) -> None:
+    """A server should allocate what was asked for, "and possibly more" (RFC 6656 section 3.1)."""
+    one, larger = rig.one, IPv4Network((int(POOL.network_address), LENGTH - 1))
+    one.answers[Kind.DISCOVER] = once(lambda query: [one.offering(query, larger)], silence)
+    rig.start(blocks=1)
+    assert one.wait(Kind.REQUEST).networks == [larger]
+    rig.obtained(larger)
+    with rig.hosts() as hosts:
+        hosts.arrive(3)
+        assert {lease.interface.network for lease in hosts.leases} == {next(larger.subnets())}
+
+
 def test_flag_s_is_followed_but_not_for_ever(rig: Rig) -> None:
     one, other = rig.one, rig.other
     fresh = POOL.subnets(new_prefix=LENGTH)
@@ -208,7 +220,6 @@ def test_offers_that_are_none_are_ignored(rig: Rig) -> None:
             return IPv4Network((int(POOL.network_address) + (next(numbers) << 8), length))
 
         good = one.offering(query, *(fresh() for _ in query.lengths))
-        yield one.offering(query, fresh(LENGTH - 4), fresh())  # larger than asked
         yield one.offering(query, *(fresh() for _ in range(3)))  # more than asked
         both = fresh(LENGTH)
         yield one.offering(query, both, next(both.subnets()))  # one in the other

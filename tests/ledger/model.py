@@ -225,8 +225,9 @@ class Model:
             return Outcome(Result.REFUSED)
         for block in kept:
             held = self.held[block]
-            held.state = "leased" if held.hierarchical else "reserved"
-            held.lease_time, held.due, held.server, held.renewed = lease_time, False, asks.server, self.turn
+            if held.state != "reserved":
+                held.state, held.server = "leased" if held.hierarchical else "reserved", asks.server
+            held.lease_time, held.due, held.renewed = lease_time, False, self.turn
             held.asked_back = False
         for xid in {self.held[block].xid for block in kept}:
             for block in self.of(client, "offered", xid=xid):
@@ -277,7 +278,9 @@ class Model:
                 continue
             held.asked_back = origin.closing or (held.draining and held.asked_back)
             held.draining = held.draining or item.verdict != "full" or origin.closing
-            held.due, held.renewed, held.server = False, self.turn, asks.server
+            held.due, held.renewed = False, self.turn
+            if held.state != "reserved":  # it stays with who serves its hosts
+                held.server = asks.server
             held.push = "push" in (item.detail or {})
             counts = (item.high_water, item.in_use, item.unusable)
             held.usage = counts if counts != (None, None, None) else held.usage

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, Measured, Networks, ReservedBlock, Result, Size, Upstreams, Wanted
+from kea_subnet_deleg.ledger import Ledger, Measured, Networks, Outcome, ReservedBlock, Result, Size, Upstreams, Wanted
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes
 from tests.ledger.test_concurrency import assert_disjoint, together
@@ -255,6 +255,41 @@ def test_what_relays_reserve_is_served(database: Database) -> None:
     database.sql("update deleg.blocks set expires = now() where state = 'quarantined'")
     ledger.sweep(10, 0)
     assert Networks(ledger).served([]).reserved == []
+
+
+def test_what_relays_reserve_stays_with_its_server(database: Database) -> None:
+    """Whoever renews it: its hosts' leases are there. Only of a server that is not, or does not serve, another takes it over."""
+    database.pool("10.64.0.0/24")
+    ledger, other, clients = database.ledger(), SERVER + 1, [CLIENT, Client.number(2), Client.number(3)]
+    for server in (SERVER, other):
+        ledger.server_seen(server, "test", "0")
+    blocks = [reserve(ledger, client, 1, 27) for client in clients]
+    renewals = [client.renew(block, server=other) for client, block in zip(clients, blocks, strict=True)]
+
+    def renewed_at_once() -> set[int]:
+        assert {outcome.result for outcome in ledger.apply(renewals) if isinstance(outcome, Outcome)} == {
+            Result.ACKNOWLEDGED
+        }
+        return {served.server for served in Networks(ledger).served([]).reserved}
+
+    assert renewed_at_once() == {SERVER}
+    for renewal in renewals:
+        one(ledger, renewal)
+    again = replace(CLIENT.accept(1, server=other), blocks=(Wanted.of(network(blocks[0]), False, False),))
+    assert one(ledger, again).result is Result.ACKNOWLEDGED
+    assert {served.server for served in Networks(ledger).served([]).reserved} == {SERVER}
+    (block,) = lease(ledger, CLIENT, 2, 26)
+    one(ledger, CLIENT.renew(block, server=other))
+    assert database.sql("select host(server) from deleg.blocks where prefix = %s", network(block)) == [("10.0.0.2",)]
+    ledger.server_seen(SERVER, "test", "0", silent=True)
+    assert renewed_at_once() == {other}
+    ledger.server_seen(SERVER, "test", "0")
+    one(ledger, CLIENT.renew(blocks[0], server=SERVER))
+    assert renewed_at_once() == {other}
+    database.sql("update deleg.servers set last_seen = now() - interval '2 minutes' where address = '10.0.0.2'")
+    one(ledger, CLIENT.renew(blocks[0], server=SERVER))
+    assert sorted(served.server for served in Networks(ledger).served([]).reserved) == [SERVER, other, other]
+    assert database.violations() == []
 
 
 def test_the_use_of_what_relays_reserve_is_measured_here(database: Database) -> None:

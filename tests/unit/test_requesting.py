@@ -368,7 +368,6 @@ def unusable(asked: Message) -> dict[str, Message]:
     with_request = Allocation((Request(24),), good.information)
     relaying = Allocation(information=(Information(blocks("10.0.1.0/24", hierarchical=False)),))
     return {
-        "larger than asked": offer(asked, A, "10.0.0.0/23"),
         "more than asked": offer(asked, A, "10.0.1.0/24", "10.0.2.0/24"),
         "not h": answer(Type.OFFER, asked, A, relaying, 3600),
         "d": answer(Type.OFFER, asked, A, information("10.0.1.0/24", deprecate=True), 3600),
@@ -388,6 +387,13 @@ def test_unusable_offers(scene: Scene, kind: str) -> None:
     assert scene.kea.counters["answers-ignored"] == 1
     assert len(scene.logged("OFFER_IGNORED")) == 1
     assert len(scene.hear(offer(asked, A, "10.0.1.0/24"))) == 1
+
+
+def test_what_is_larger_than_asked_for_is_taken_where_nothing_fits_better(two: Scene) -> None:
+    asked = two.want(24)[0][1]
+    two.hear(offer(asked, A, "10.0.0.0/23"))
+    requests = request_after(two, offer(asked, B, "10.9.0.0/24"))
+    assert {said.server for said in requests} == {B}
 
 
 def test_blocks_of_an_offer_that_overlap(scene: Scene) -> None:

@@ -66,6 +66,8 @@ def offer(server: int, *lengths: int, lease_time: int = 600, preference: int = 0
         ((24, 24), offer(2, 24), offer(1, 25, 25)),
         ((24, 24), offer(2, 24, 26), offer(1, 24)),
         ((22,), offer(2, 24), offer(1, 25)),
+        ((24,), offer(2, 24), offer(1, 23, lease_time=900, preference=9)),
+        ((24,), offer(2, 23), offer(1, 25, lease_time=900, preference=9)),
         ((24,), offer(2, 24, lease_time=601), offer(1, 24, preference=9)),
         ((24,), offer(2, 24, preference=1), offer(1, 24)),
         ((24,), offer(1, 24), offer(2, 24)),
