@@ -38,7 +38,7 @@ constexpr size_t EthernetLength = 6;
 // bounded too as long as the main thread lives; the limit is for when it doesn't.
 constexpr size_t MostWaiting = 65536;
 std::mutex waiting_mutex;
-std::vector<OutboundReply> waiting;
+std::vector<OutboundReply>& waiting = *new std::vector<OutboundReply>;  // never destroyed
 
 constexpr double AskInterval = 10.0;  // seconds between two questions of who asks regularly, at most
 constexpr double BusyRate = 20;       // packets/s: a post is found within some 50 ms
@@ -174,8 +174,8 @@ namespace {
 
 using namespace subnet_deleg;
 
-std::mutex identifiers_mutex;
-std::set<std::string> identifiers_known = {
+// Guarded by mayLog().
+std::set<std::string>& identifiers_known = *new std::set<std::string>{
 #define DELEG_MESSAGE(identifier, text, explanation) #identifier,
 #include "messages.def"
 #undef DELEG_MESSAGE
@@ -184,7 +184,6 @@ std::set<std::string> identifiers_known = {
 /// The identifier as Kea knows it; where it doesn't, that of unregistered messages, with the identifier put into the
 /// text.
 const char* knownIdentifier(const char* identifier, std::string& text) {
-    std::lock_guard<std::mutex> lock(identifiers_mutex);
     if (identifiers_known.count(identifier)) {
         return identifier;
     }
@@ -220,6 +219,10 @@ int deleg_send(const deleg_outbound* replies, int count, const uint8_t* data, si
 }
 
 void deleg_log(int severity, const char* identifier, const char* text) {
+    const auto allowed = mayLog();
+    if (!allowed) {
+        return;
+    }
     std::string message(text);
     const char* known = knownIdentifier(identifier, message);
     switch (severity) {
@@ -242,6 +245,10 @@ void deleg_log(int severity, const char* identifier, const char* text) {
 }
 
 int deleg_log_enabled(int severity) {
+    const auto allowed = mayLog();
+    if (!allowed) {
+        return 0;
+    }
     switch (severity) {
         case 0:
             return logger.isDebugEnabled(DebugLevel) ? 1 : 0;
@@ -255,9 +262,9 @@ int deleg_log_enabled(int severity) {
 }
 
 void deleg_register_messages(const char* const* identifiers, int count) {
-    std::lock_guard<std::mutex> lock(identifiers_mutex);
-    if (std::all_of(identifiers, identifiers + count,
-                    [](const char* one) { return identifiers_known.count(one) != 0; })) {
+    const auto allowed = mayLog();
+    if (!allowed || std::all_of(identifiers, identifiers + count,
+                                [](const char* one) { return identifiers_known.count(one) != 0; })) {
         return;  // a reload: Kea's packet threads need not be stopped
     }
     // Kea's threads look messages up in the dictionary without a lock.

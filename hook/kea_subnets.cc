@@ -103,7 +103,8 @@ uint32_t globalSeconds(SrvConfig& config, const char* name, uint32_t otherwise) 
 
 ConstElementPtr definitionOf(const Subnet4& subnet) {
     const ConstElementPtr context = subnet.getContext();
-    return context && context->getType() == Element::map ? context->get(Mark) : ConstElementPtr();
+    const ConstElementPtr mark = context && context->getType() == Element::map ? context->get(Mark) : ConstElementPtr();
+    return mark && mark->getType() == Element::map ? mark : ConstElementPtr();  // else it is an operator's own
 }
 
 SubnetsById ownSubnets(SrvConfig& config) {

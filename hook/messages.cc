@@ -22,5 +22,30 @@ const char* dictionary[] = {
 // Kea's library manager moves the texts into its dictionary after opening the library.
 const isc::log::MessageInitializer initializer(dictionary);
 
+std::mutex& gate() {
+    static std::mutex* const instance = new std::mutex;  // never destroyed
+    return *instance;
+}
+
+bool ending = false;
+
+/// The last object of this file, so the first to be destroyed: before the logger and the messages.
+const struct Ending {
+    Ending() = default;
+    ~Ending() {
+        std::lock_guard<std::mutex> lock(gate());
+        ending = true;
+    }
+} at_exit;
+
 }  // namespace
+
+std::unique_lock<std::mutex> mayLog() {
+    std::unique_lock<std::mutex> lock(gate());
+    if (ending) {
+        lock.unlock();
+    }
+    return lock;
+}
+
 }  // namespace subnet_deleg

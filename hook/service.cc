@@ -33,8 +33,9 @@ constexpr int64_t DefaultQueueSize = 4096;
 constexpr double StopPatience = 5.0;
 
 // Seconds that a configuration may be held up by asking what is to be served: when the process has just started, and
-// later, when what was served before is known, and hosts wait for Kea to go on.
-constexpr double ConfiguredPatience = 5.0;
+// later, when what was served before is known, and hosts wait for Kea to go on. The first is longer than a connection
+// to PostgreSQL and a statement may take by default, so that Python nearly always gives up before we do.
+constexpr double ConfiguredPatience = 6.5;
 constexpr double ReloadPatience = 1.0;
 
 // All of this belongs to Kea's main thread.
@@ -73,7 +74,7 @@ struct Served {
     uint32_t ticket = 0;
     std::string request;
 };
-Served served;
+Served& served = *new Served;  // never destroyed: a thread that was left behind may answer while the process ends
 
 /// Ask Python what is to be served. Its thread is left behind when that takes too long: it waits for PostgreSQL then.
 /// @param request set to what it said, empty: nothing

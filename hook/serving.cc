@@ -10,7 +10,7 @@ namespace subnet_deleg {
 namespace {
 
 std::mutex mutex;
-boost::weak_ptr<isc::dhcp::NetworkState> followed;
+boost::weak_ptr<isc::dhcp::NetworkState>& followed = *new boost::weak_ptr<isc::dhcp::NetworkState>;  // never destroyed
 
 }  // namespace
 

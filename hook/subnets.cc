@@ -217,7 +217,8 @@ void Subnets::carryOut(Plan& plan, SrvConfig& config, bool live) {
         removeSubnet(config, *step.subnet);
         if (!step.replaced && known_) {
             const auto network = definitionOf(*step.subnet)->get("network");
-            gone_.insert_or_assign(step.subnet->getID(), Gone{network ? network->stringValue() : std::string(), {}});
+            const bool named = network && network->getType() == isc::data::Element::string;
+            gone_.insert_or_assign(step.subnet->getID(), Gone{named ? network->stringValue() : std::string(), {}});
         }
     }
     make(config, plan);

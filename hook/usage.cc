@@ -112,6 +112,9 @@ ConstElementPtr missed(const Element& request) {
         alone.emplace();
     }
     std::map<uint32_t, Leases> counted = countLeases(ids);
+    if (!alone) {
+        alone.emplace();  // Kea's threads write the statistics, which are read without a lock
+    }
     ElementPtr by_id = Element::createMap();
     for (const uint32_t id : ids) {
         ElementPtr one = Element::createMap();
