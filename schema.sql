@@ -1047,7 +1047,8 @@ begin
     -- has long had its answer two minutes after it was leased: then it is told what is left of the lease, since what prolongs it is renewing
     -- alone, which the policy decides about. Flag s is of the OFFER, so that of any of its blocks counts for all. The answer is without d, also
     -- where a block is to be given up: that is said in answer to renewals alone (RFC 6656 3.2.1).
-    select count(*), array_agg(b.row) filter (where b.recent), array_agg(b.prefix) filter (where b.recent and b.state <> 'offered'), array_agg(distinct b.xid),
+    select count(*), array_agg(b.row) filter (where b.recent), array_agg(b.prefix) filter (where b.recent and b.state <> 'offered'),
+           array_agg(distinct b.xid),
            min(case when b.recent then deleg._within(b.lease_time, o) else coalesce(deleg._remaining(b.expires), 4294967295) end),
            bool_or(not b.hierarchical), jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)
       into v_kept, v_rows, v_again, v_xids, v_least, v_reserved, v_blocks
@@ -1066,7 +1067,8 @@ begin
     end if;
     update deleg.blocks
        set state = case when hierarchical then 'leased' else 'reserved' end::deleg.block_state,
-           server = case when hierarchical or state = 'offered' then (p_op ->> 'server')::inet else deleg._serves(server, (p_op ->> 'server')::inet) end,
+           server = case when hierarchical or state = 'offered' then (p_op ->> 'server')::inet
+                         else deleg._serves(server, (p_op ->> 'server')::inet) end,
            lease_time = v_least, renewed = now(), expires = deleg._ends(v_least),
            due = least(due, deleg._ends(v_least)), since = case when state = 'offered' then now() else since end,
            reason = case when state = 'offered' then 'accepted' else 'retransmission' end
@@ -1537,7 +1539,8 @@ begin
              where jsonb_array_length(w.blocks) = 1 and w.blocks #>> '{0,1}' = 'full' and o.granted > 0),
         renewed as (
             update deleg.blocks b
-               set server = case when b.hierarchical then f.server else deleg._serves(b.server, f.server) end, renewed = now(), reason = f.blocks #>> '{0,6}', detail = f.blocks #> '{0,7}', lease_time = f.granted,
+               set server = case when b.hierarchical then f.server else deleg._serves(b.server, f.server) end, renewed = now(),
+                   reason = f.blocks #>> '{0,6}', detail = f.blocks #> '{0,7}', lease_time = f.granted,
                    expires = deleg._ends(f.granted), due = least(b.due, deleg._ends(f.granted))
               from found f
              where b.space = f.space and b.prefix = f.prefix and b.lessee = f.lessee and b.state in ('leased', 'reserved') and not b.draining
