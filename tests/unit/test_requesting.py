@@ -389,11 +389,19 @@ def test_unusable_offers(scene: Scene, kind: str) -> None:
     assert len(scene.hear(offer(asked, A, "10.0.1.0/24"))) == 1
 
 
-def test_what_is_larger_than_asked_for_is_taken_where_nothing_fits_better(two: Scene) -> None:
+def test_what_fits_is_taken_rather_than_what_is_larger_than_asked_for(two: Scene) -> None:
     asked = two.want(24)[0][1]
     two.hear(offer(asked, A, "10.0.0.0/23"))
     requests = request_after(two, offer(asked, B, "10.9.0.0/24"))
     assert {said.server for said in requests} == {B}
+
+
+def test_what_is_larger_than_asked_for_is_taken_where_nothing_else_is_offered(scene: Scene) -> None:
+    ((_, asked),) = scene.want(24)
+    (said,) = request_after(scene, offer(asked, A, "10.0.0.0/23"))
+    assert said.server == A
+    assert said.allocation is not None
+    assert said.allocation.blocks == (Block(network("10.0.0.0/23")),)
 
 
 def test_blocks_of_an_offer_that_overlap(scene: Scene) -> None:
