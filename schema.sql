@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (9);
+insert into deleg.schema_version (version) values (10);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -489,6 +489,14 @@ language sql immutable as $$
                 else least(coalesce(p_in_use, p_high_water, 0), 1::bigint << (32 - masklen(p_prefix))) end
 $$;
 
+-- A FORCERENEW is to be sent.
+create or replace function deleg._asked_back() returns trigger
+language plpgsql as $$
+begin
+    perform deleg._tell_sweep();
+    return null;
+end $$;
+
 -- In place of foreign keys of the blocks.
 create or replace function deleg._origins_removed() returns trigger
 language plpgsql set enable_seqscan = off set jit = off as $$
@@ -530,6 +538,7 @@ create or replace trigger usage_changed after update on deleg.usage
     referencing old table as was_ new table as now_ for each statement execute function deleg._usage_changed();
 create or replace trigger usage_removed after delete on deleg.usage
     referencing old table as was_ for each statement execute function deleg._usage_changed();
+create or replace trigger takebacks_added after insert on deleg.takebacks for each statement execute function deleg._asked_back();
 create or replace trigger blocks_emptied after truncate on deleg.blocks for each statement execute function deleg._emptied();
 create or replace trigger usage_emptied after truncate on deleg.usage for each statement execute function deleg._emptied();
 
@@ -613,6 +622,10 @@ end $$;
 create or replace function deleg._tell_networks() returns void
 language sql as $$ select pg_notify('kea_subnet_deleg', 'networks') $$;
 
+-- Likewise: something is due that deleg.due_in() could not know of.
+create or replace function deleg._tell_sweep() returns void
+language sql as $$ select pg_notify('kea_subnet_deleg', 'sweep') $$;
+
 -- The next free blocks of an origin are marked as its `closing` says: those among 5000 blocks, or 250, so that nobody waits for long.
 -- What is freed or split off meanwhile is right from the beginning, or comes later. True: there are more. Caller owns the free blocks.
 create or replace function deleg._turn(p_space integer, p_prefix cidr, p_reason text) returns boolean
@@ -643,6 +656,7 @@ create or replace function deleg._close(p_space integer, p_prefix cidr, p_reason
 language sql as $$
     update deleg.origins set closing = true, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
     select deleg._turn(p_space, p_prefix, p_reason);
+    select deleg._tell_sweep();
 $$;
 
 -- [network, prefix length, hierarchical, deprecate] as the servers read it.
@@ -1845,6 +1859,25 @@ begin
     return next;
 end $$;
 
+-- Seconds until sweep() has something to do, an hour at most; 0: now, or it may have. What comes up meanwhile and is due earlier, as a short
+-- lease, is not in it; what _tell_sweep() tells is.
+create or replace function deleg.due_in() returns double precision
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
+begin
+    if exists (select from origins where closing) or exists (select from origins where turned is not null) then
+        return 0;
+    end if;
+    return greatest(0, extract(epoch from least(
+        now() + interval '1 hour',
+        (select ends from holds order by ends limit 1),
+        (select due from blocks where due is not null order by due limit 1),
+        (select next_at from takebacks order by next_at limit 1),
+        (select expires from origins where kind = 'upstream' order by expires limit 1),
+        -- Our own lease is renewed then, and what is of it may end sooner than before.
+        (select next_try from origins where kind = 'upstream' order by next_try limit 1)) - now()));
+end $$;
+
 -- Lock 1 of a lessee, if nobody has it. Without, its rows are left alone: who serves it would find them changed under his hands, and keep
 -- what is free by then locked, without lock 2.
 create or replace function deleg._own_client(p_space integer, p_lessee bigint) returns boolean
@@ -2118,6 +2151,7 @@ create or replace function deleg._open(p_space integer, p_prefix cidr, p_reason 
 language sql as $$
     update deleg.origins set closing = false, turned = '0.0.0.0/0' where space = p_space and prefix = p_prefix;
     select deleg._turn(p_space, p_prefix, p_reason);
+    select deleg._tell_sweep();
     with asked_back as (
         select space, prefix from deleg.blocks
          where space = p_space and prefix between network(p_prefix) and set_masklen(broadcast(p_prefix), 32)::cidr
@@ -3182,6 +3216,10 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
      where (b.state in ('leased', 'reserved')                -- or its holder is to hear that it is no longer
             or b.state = 'quarantined' and b.lessee is not null and b.reason in (t.reason, 'restored')) is not true
     union all
+    select 'takeback', t.space, t.prefix, format('is asked back by %s, and leased from %s', host(t.server), host(b.server))
+      from takebacks t join blocks b on b.space = t.space and b.prefix = t.prefix
+     where b.state in ('leased', 'reserved') and t.server is distinct from b.server
+    union all
     select 'pools', o.space, o.prefix, format('is in pool %s, which is of space %s', p.name, p.space)
       from origins o join pools p on p.pool = o.pool where p.space <> o.space
 $$;
@@ -3303,7 +3341,7 @@ grant usage on schema deleg to kea_deleg_hook, kea_deleg_admin, kea_deleg_report
 grant usage on schema report to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- The servers: the messages, the clock and what policies read. No table, no DDL.
-grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.server_seen(inet, text, text, boolean), deleg.totals(),
+grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), deleg.sweep(integer, bigint), deleg.due_in(), deleg.server_seen(inet, text, text, boolean), deleg.totals(),
     deleg.free_by_length(), deleg.holdings(integer[], bytea[]), deleg.directory(), deleg.keep_tallies(), deleg.ledger_check(),
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),

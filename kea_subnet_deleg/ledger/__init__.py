@@ -7,7 +7,7 @@ atomic in schema.sql, the invariants in both.
 
 from kea_subnet_deleg.ledger.admin import Admin, Pool, Violation
 from kea_subnet_deleg.ledger.directory import Directory, PoolTerms, Selector
-from kea_subnet_deleg.ledger.ledger import NETWORKS, ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.ledger import NETWORKS, SWEEP, ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
 from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, Networks, ReservedBlock, Served
 from kea_subnet_deleg.ledger.operations import (
     Accept,
@@ -32,6 +32,7 @@ from kea_subnet_deleg.ledger.upstreams import Due, Kept, Leased, Phase, Upstream
 
 __all__ = [
     "NETWORKS",
+    "SWEEP",
     "Accept",
     "Admin",
     "Contact",

@@ -18,7 +18,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_array
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.
@@ -48,6 +48,8 @@ CHANNEL: Final = "kea_subnet_deleg"
 """Where the ledger tells of changes (PostgreSQL's NOTIFY). What has changed is the payload."""
 NETWORKS: Final = "networks"
 """A block that a network or a relay of this domain uses has changed, or an origin that is leased to it."""
+SWEEP: Final = "sweep"
+"""Something is to be swept, or to be asked back, sooner than `Ledger.due_in` said."""
 
 
 class LedgerError(Exception):
@@ -232,10 +234,10 @@ class Ledger:
 
     def _listen(self) -> None:
         self.run("listen")
-        self._notified.add(NETWORKS)  # what happened before, nobody told us
+        self._notified |= {NETWORKS, SWEEP}  # what happened before, nobody told us
 
     def notified(self) -> set[str]:
-        """Return what has changed since the last call (NETWORKS). Never waits. After a `connect`, everything has.
+        """Return what has changed since the last call (NETWORKS, SWEEP). Never waits. After a `connect`, everything has.
 
         Raises LedgerUnavailable where the connection is gone.
         """
@@ -299,6 +301,15 @@ class Ledger:
         `quarantine` is in seconds, for leases that ended. Raises LedgerUnavailable, LedgerError.
         """
         return Swept(*self.run("sweep", limit=limit, quarantine=quarantine)[0])
+
+    def due_in(self) -> float:
+        """Return the seconds until a sweep has something to do, an hour at most, as far as that can be known now.
+
+        What comes up meanwhile and ends earlier is not in it; of FORCERENEWs and pools that are removed the ledger tells (SWEEP).
+        Raises LedgerUnavailable, LedgerError.
+        """
+        seconds: float = self.run("due_in")[0][0]
+        return seconds
 
     def keep_events(self) -> str | None:
         """Do a step of what has to be done for the events: make partitions ahead, let go what is kept no longer. Milliseconds.

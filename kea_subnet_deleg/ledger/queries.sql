@@ -9,6 +9,10 @@ select deleg.apply(%(batch)s::deleg.message[]);
 -- What time does: offers, leases and quarantines that end
 select offers, leases, quarantines, origins_removed, takebacks_due, more from deleg.sweep(%(limit)s, %(quarantine)s);
 
+-- due_in --
+-- Seconds until there is something to sweep
+select deleg.due_in();
+
 -- server_seen --
 -- A server of this domain speaks from this address
 select deleg.server_seen(%(address)s::inet, %(name)s, %(version)s, %(silent)s);

@@ -60,6 +60,8 @@ class Shortages:
         Monotonic seconds.
     changed : callable
         Called when a request was kept.
+    noted : callable
+        Called when there is a shortage to be looked after that was not.
     peers : collection of int
         Addresses of the servers that we ask ourselves. Nothing is obtained for these: who is asked by us asks others itself, and two
         that ask on each other's behalf would never come to an end (seed [0053]).
@@ -74,6 +76,7 @@ class Shortages:
         peers: Container[int] = (),
         *,
         keeps: bool = True,
+        noted: Callable[[], None] = lambda: None,
     ) -> None:
         self._lock = threading.Lock()
         self._wants: dict[_Pools, dict[bytes, _Want]] = {}
@@ -81,6 +84,7 @@ class Shortages:
         self._clock = clock
         self._keeps = keeps
         self._changed = changed
+        self._was_noted = noted
         self._peers = peers
         self._unserved: dict[bytes, _Unserved] = {}
         self._postponed: list[Inbound] = []
@@ -105,7 +109,10 @@ class Shortages:
             wants = self._wants.setdefault((space, pools), {})
             if who in wants or len(wants) < MOST_KEPT:
                 wants[who] = _Want(addresses, self._clock())
+            first = (space, pools) not in self._noted
             self._noted[space, pools] = None
+        if first:
+            self._was_noted()
 
     def again(self, shortage: Shortage) -> None:
         """Have one that was taken returned by the next call, too."""

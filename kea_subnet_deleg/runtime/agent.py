@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
+from kea_subnet_deleg.ledger import SWEEP, Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.shortages import OURSELVES, Shortages
 from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable
@@ -103,6 +103,8 @@ class Agent:
         Called after space was obtained: reads the directory anew, so that what was obtained can be given away.
     lacks : callable
         Called with the prefix lengths that networks have been lacking for a while, again and again as long as they do.
+    hurry : callable
+        Called when the ledger tells of anything: there may be something to sweep that nobody could know of.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Agent:
         refresh: Callable[[Ledger], None],
         clock: Callable[[], float],
         lacks: Callable[[tuple[int, ...]], None] = lambda _: None,
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
         self._kea = kea
         self._journal = journal
@@ -128,6 +131,7 @@ class Agent:
         self._refresh = refresh
         self._clock = clock
         self._lacks = lacks
+        self._hurry = hurry
         self._missing_since = math.inf
         self._prepared = False
         self._started = False
@@ -200,8 +204,7 @@ class Agent:
 
     def _turn(self) -> None:
         # Read in each turn, also where nothing grows and while it rests: what is left unread, or a lost connection, ends each wait.
-        if self._ledger.notified():
-            self._look_again = True
+        self._hear_the_ledger()
         if self._clock() < self._rest_until:
             return
         if not self._prepared:
@@ -217,6 +220,13 @@ class Agent:
             self._grow()
         else:
             self._deal(asking)
+
+    def _hear_the_ledger(self) -> None:
+        told = self._ledger.notified()
+        if told:
+            self._hurry()  # what is another's now may also end sooner
+        if told - {SWEEP}:
+            self._look_again = True
 
     def _deal(self, asking: Asking) -> None:
         """Hear and say what is to be said, and grow."""
@@ -236,7 +246,8 @@ class Agent:
         growing = self._roles.growing
         if growing is None:
             return
-        news = bool(self._ledger.notified()) or self._look_again or self._obtained
+        self._hear_the_ledger()
+        news = self._look_again or self._obtained
         if news or growing.due <= self._clock():
             self._look_again = True  # until a turn has taken the news in
             self._missing = growing.turn(news=news)

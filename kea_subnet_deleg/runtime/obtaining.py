@@ -50,6 +50,7 @@ def make_agent(
     announce: Callable[[Ledger, int], None],
     refresh: Callable[[Ledger], None],
     lacks: Callable[[tuple[int, ...]], None],
+    hurry: Callable[[], None],
     name: str,
 ) -> Agent:
     """Return the agent of a server, to be run on a thread of its own. Parameters as in `Agent` and `Worker`."""
@@ -105,6 +106,7 @@ def make_agent(
         refresh,
         time.monotonic,
         lacks,
+        hurry,
     )
     return agent
 

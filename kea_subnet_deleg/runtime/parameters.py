@@ -234,12 +234,17 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "sweep-interval": Parameter(
         "number",
         2.0,
-        "Seconds between two looks for offers, leases and quarantines that ended, and for FORCERENEWs.",
+        "Seconds between two looks for offers, leases and quarantines that ended, and for FORCERENEWs. While none is due, up to five"
+        " times as long.",
         0.1,
         3600,
     ),
     "view-interval": Parameter(
-        "number", 5.0, "Seconds between two readings of the totals that policies decide by.", 0.1, 3600
+        "number",
+        5.0,
+        "Seconds between two readings of the totals that policies decide by. While nobody asks for subnets, none.",
+        0.1,
+        3600,
     ),
     "count-leases": Parameter(
         "boolean",

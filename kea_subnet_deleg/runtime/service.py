@@ -41,6 +41,8 @@ SWEEP_LIMIT: Final = 25
 """Blocks that one sweep moves on at most, so that it holds its locks for less than 50 ms: each takes up to half a millisecond."""
 SWEEPS_AT_ONCE: Final = 80
 """Sweeps in a row while there is something to do; then the other timers have their turn."""
+SWEEP_REST: Final = 5
+"""Intervals from one sweep to the next at most, where nothing is due before: each costs ordinary DHCP something."""
 VIEW_SHARE: Final = 0.05
 """Of the time, that reading the totals may take at most: with many leases they are read less often than view-interval says."""
 DAYS_INTERVAL: Final = 600.0
@@ -80,6 +82,7 @@ class _Service:
             self._wake_agent,
             {upstream.address for upstream in settings.upstreams if upstream.address is not None},
             keeps=bool(settings.upstreams),
+            noted=self._hurry,
         )
         self._takeback = Takeback(
             TakebackTerms(
@@ -123,6 +126,7 @@ class _Service:
             self._announce,
             self._views.read,
             self._lacks,
+            self._hurry,
             self._name,
         )
         workers = [
@@ -133,7 +137,7 @@ class _Service:
                 self._keeper("worker", ledger),
                 role,
                 self._announce,
-                self._views.read,
+                self._freshen,
                 self._own,
                 settings.batch_size,
                 shift,
@@ -175,13 +179,21 @@ class _Service:
         return ended
 
     def _lacks(self, lengths: tuple[int, ...]) -> None:
-        """Note that our own networks lack blocks of these lengths: a shortage like a lessee's."""
+        """Note that our own networks lack blocks of these lengths: a shortage like a lessee's. The agent calls this."""
+        self._freshen(self._agent_ledger)
         pools = tuple(pool.number for pool in self._views.directory.pools_for(DEFAULT_SPACE, None))
         if pools:
             self._shortages.note(DEFAULT_SPACE, pools, sum(1 << 32 - length for length in lengths))
 
     def _wake_agent(self) -> None:
         self._agent.wake()
+
+    def _hurry(self) -> None:
+        self._timers.hurry()
+
+    def _freshen(self, ledger: Ledger) -> None:
+        if self._views.freshen(ledger):
+            self._publish()
 
     def _keeper(self, name: str, ledger: Ledger) -> Keeper:
         return Keeper(name, ledger, self._settings.max_reconnect_delay, self._journal, time.monotonic, self._publish)
@@ -231,8 +243,9 @@ class _Service:
             for ledger in ledgers
         ]
 
-    def _sweep(self, ledger: Ledger) -> None:
-        # One call while nothing is to do, which is most of the time: also that is paid by ordinary DHCP, in CPU time.
+    def _sweep(self, ledger: Ledger) -> float:
+        """Sweep while there is something to do; return for how many seconds there will not be. To look costs ordinary DHCP time."""
+        due_in = 0.0
         for _ in range(SWEEPS_AT_ONCE):
             swept = ledger.sweep(SWEEP_LIMIT, self._settings.quarantine_time)
             if (swept.takebacks_due or self._shortages) and self._kea.serving():
@@ -241,15 +254,20 @@ class _Service:
                 moved = ", ".join(f"{n} {what}" for what, n in swept._asdict().items() if n)
                 self._journal.debug("SUBNET_DELEG_SWEPT", moved)
             if not (swept or swept.more):
+                due_in = 0.0 if swept.takebacks_due or self._shortages else ledger.due_in()
                 break
+        settings = self._settings
+        # What this server grants or frees meanwhile may be due that soon.
+        soonest = min(settings.offer_time, settings.quarantine_time, settings.min_lease_time)
+        return min(due_in, SWEEP_REST * settings.sweep_interval, soonest)
 
     def _figures_wanted(self, directory: Directory) -> bool:
         """Whether some policy in use decides by figures: best-fit does not."""
         return any((pool.policy or self._settings.policy) != "best-fit" for pool in directory.pools)
 
     def _view(self, ledger: Ledger) -> None:
-        self._views.read(ledger)
-        self._publish()
+        if self._views.keep(ledger):
+            self._publish()
 
     def _announce(self, ledger: Ledger, address: int) -> None:
         ledger.server_seen(address, self._name, __version__)

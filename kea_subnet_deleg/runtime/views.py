@@ -46,7 +46,9 @@ class _Snapshot:
 
 
 class LedgerViews:
-    """Implements roles.delegating.Views. Read by the worker while the timers replace it whole.
+    """Implements roles.delegating.Views. Read by the workers while the timers replace it whole, as long as anybody asks for subnets.
+
+    When nobody did between two readings, the timers stop to read, and what was read counts no longer: who asks next has it read first.
 
     Parameters
     ----------
@@ -63,11 +65,35 @@ class LedgerViews:
         self._clock = clock
         self._snapshot = _Snapshot(Directory(), {}, {})
         self._as_of: float | None = None
+        self._asked = True
 
     @property
     def as_of(self) -> float | None:
-        """When the figures were read last, in seconds since 1970; None where they never were."""
+        """When the figures were read last, in seconds since 1970; None where they are to be read before they are used."""
         return self._as_of
+
+    def freshen(self, ledger: Ledger) -> bool:
+        """See to it that they can be used, and go on to be read. Returns whether they had to be read.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        self._asked = True
+        if self._as_of is not None:
+            return False
+        self.read(ledger)
+        return True
+
+    def keep(self, ledger: Ledger) -> bool:
+        """Read all anew, if anybody has asked for subnets since the last call. Returns whether `as_of` is another now.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        asked, self._asked = self._asked, False
+        if asked:
+            self.read(ledger)
+            return True
+        lapsed, self._as_of = self._as_of is not None, None
+        return lapsed
 
     @property
     def directory(self) -> Directory:

@@ -19,8 +19,8 @@ from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.wire import BOOTREPLY
 
-IDLE_WAIT: Final = 5.0
-"""Seconds to wait for packets at most, so that a lost ledger is reached again also while nobody asks."""
+IDLE_WAIT: Final = 60.0
+"""Seconds to wait for packets at most. (Where the ledger is lost, the next attempt to reach it ends the wait.)"""
 
 ENOUGH: Final = 48
 """Messages for which it pays to begin a transaction while another worker is in one. With fewer the worker waits until that one is
@@ -94,7 +94,7 @@ class Worker:
     announce : callable
         Says to the ledger that a further address (host-order integer) is a server identifier of this domain.
     prepare : callable
-        Called once the ledger is connected, before the first packets are answered: reads what the role needs of it.
+        Called before packets are answered: sees to it that what the role knows of the ledger is not old.
     shift : Shift
         Shared by the workers of one server.
     answers : callable, optional
@@ -125,7 +125,6 @@ class Worker:
         self._announce = announce
         self._prepare = prepare
         self._own = own
-        self._prepared = False
         self._batch_size = batch_size
         self._shift = shift or Shift()
         self._answers = answers
@@ -182,9 +181,7 @@ class Worker:
         if not packets:
             return
         try:
-            if not self._prepared:
-                self._prepare(self._ledger)
-                self._prepared = True
+            self._prepare(self._ledger)
             for address, interface in {packet.local_address: packet.interface for packet in packets}.items():
                 if address not in self._own:
                     self._announce(self._ledger, address)

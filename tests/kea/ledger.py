@@ -62,7 +62,7 @@ def events(site: Site, who: Client | Identity, *kinds: str) -> list[Event]:
 
 
 def figures(site: Site) -> None:
-    """Wait until every server decides by figures of now: else they are some seconds old."""
+    """Wait until every server decides by figures of now: else they are some seconds old, or it reads them when it is asked."""
     figures_of(site.lab)
 
 
@@ -72,7 +72,7 @@ def figures_of(lab: Lab) -> None:
     for server in lab.servers.values():
 
         def known(server: Server = server) -> bool:
-            return (server.command("subnet-deleg-status")["service"]["figures-as-of"] or "") > now
+            return (server.command("subnet-deleg-status")["service"]["figures-as-of"] or now + "Z") > now
 
         wait_until(known, pause=0.1)
 

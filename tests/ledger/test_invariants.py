@@ -126,6 +126,12 @@ PLANTED: list[tuple[str, str, tuple[LiteralString, ...], list[str]]] = [
         [FREE],
     ),
     (
+        "a lease that another server is to ask back",
+        "takeback",
+        ("insert into deleg.takebacks (space, prefix, reason, server) values (0, '10.64.0.0/24', 'x', '10.0.0.9')",),
+        [MINE],
+    ),
+    (
         "an asked back block that has ended",
         "takeback",
         (

@@ -414,6 +414,7 @@ QUIET: dict[str, int] = {
     "free_by_length": 1000,
     "directory": 1000,
     "keep_tallies": 1000,
+    "due_in": 10,
     "keep_days": 4 * 1000,
     "keep_events": 100,
 }

@@ -17,6 +17,7 @@ import pytest
 
 from kea_subnet_deleg.ledger import (
     NETWORKS,
+    SWEEP,
     Due,
     Kept,
     Leased,
@@ -710,12 +711,16 @@ def told(ledger: Ledger) -> set[str]:
 def test_who_listens_is_told(database: Database) -> None:
     ledger, listener = database.ledger(), database.ledger()
     networks, block = Networks(ledger), IPv4Network("172.16.0.128/26")
+
+    def takeback(block: str) -> None:
+        database.sql("select deleg.lease_takeback('default', %s::cidr)", block)
+
     listener.listen()
-    assert listener.notified() == {NETWORKS}  # of what was before, nobody knows
+    assert listener.notified() == {NETWORKS, SWEEP}  # of what was before, nobody knows
     assert listener.notified() == set()
     reserving = replace(CLIENT.offer(5, 28), sizes=(Size(0, 28, 28, False, "test"),))
     relay = replace(CLIENT.accept(5), blocks=(Wanted.of(IPv4Network("172.16.0.64/28"), False, False),))
-    changes: list[tuple[str, Callable[[], object], bool]] = [
+    changes: list[tuple[str, Callable[[], object], bool | set[str]]] = [
         ("obtained", lambda: obtain(ledger, lease_time=10000), True),
         ("offered", lambda: one(ledger, CLIENT.offer(1, 28, 28, named="172.16.0.192/28")), False),
         ("leased", lambda: one(ledger, CLIENT.accept(1, "172.16.0.192/28")), False),
@@ -738,12 +743,19 @@ def test_who_listens_is_told(database: Database) -> None:
         ),
         ("reserved", lambda: one(ledger, relay), True),
         ("reserved: released", lambda: one(ledger, CLIENT.release("172.16.0.64/28", quarantine=0)), True),
-        ("given up", lambda: obtain(ledger, deprecated=True), True),
-        ("refused", lambda: Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60), True),
+        ("leased again", lambda: lease(ledger, CLIENT, 6, 28), False),
+        ("not asked back", lambda: takeback("172.16.0.0/28"), set()),
+        (
+            "asked back",
+            lambda: takeback(next(b for b, state in database.blocks().items() if state == "leased")),
+            {SWEEP},
+        ),
+        ("given up", lambda: obtain(ledger, deprecated=True), {NETWORKS, SWEEP}),
+        ("refused", lambda: Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60), {NETWORKS, SWEEP}),
     ]
     for what, change, tells in changes:
         change()
-        assert told(listener) == ({NETWORKS} if tells else set()), what
+        assert told(listener) == (({NETWORKS} if tells else set()) if isinstance(tells, bool) else tells), what
 
 
 def test_a_change_that_is_rolled_back_is_not_told(database: Database) -> None:
@@ -761,13 +773,13 @@ def test_listening_survives_a_lost_connection(database: Database) -> None:
         listener.fileno()
     listener.listen()  # when there is a connection
     listener.connect()
-    assert listener.notified() == {NETWORKS}
+    assert listener.notified() == {NETWORKS, SWEEP}
     database.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kea_deleg_hook'")
     with pytest.raises(LedgerUnavailable):
         until(lambda: told(listener) == {"never"})
     assert not listener.connected
     listener.connect()
-    assert listener.notified() == {NETWORKS}
+    assert listener.notified() == {NETWORKS, SWEEP}
     obtain(database.ledger())
     assert told(listener) == {NETWORKS}
     listener.close()

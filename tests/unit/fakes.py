@@ -71,7 +71,7 @@ class FakeKea:
 
     def receive(self, limit: int, timeout: float) -> list[Inbound] | None:  # noqa: ARG002  # as Kea has it
         try:
-            packets = self.packets.get(timeout=timeout)
+            packets = self.packets.get(timeout=min(timeout, 1.0))
         except queue.Empty:
             return []
         if packets is None:

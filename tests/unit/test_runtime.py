@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -501,6 +501,59 @@ def test_tasks_run_at_their_intervals_whatever_they_raise(kea: FakeKea, database
     assert kea.logged("SUBNET_DELEG_TIMER_FAILED")[0].startswith("refused: ")
 
 
+@contextmanager
+def at_work(kea: FakeKea, database: Database, *tasks: Task) -> Iterator[Timers]:
+    journal, ledger = KeaJournal(kea), Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
+    keeper = Keeper("timers", ledger, 1.0, journal, time.monotonic)
+    timers = Timers(list(tasks), ledger, keeper, journal, time.monotonic)
+    thread = threading.Thread(target=timers.run)
+    thread.start()
+    try:
+        yield timers
+    finally:
+        timers.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_task_that_can_wait_does_until_something_comes_up(kea: FakeKea, database: Database) -> None:
+    runs: list[float] = []
+    beats: list[float] = []
+
+    def can_wait(_: Ledger) -> float:
+        runs.append(time.monotonic())
+        return 600.0
+
+    with at_work(kea, database, Task("waits", 0.3, can_wait), Task("beats", 0.05, beats.append)) as timers:  # type: ignore[arg-type]
+        until(lambda: len(beats) > 10)
+        assert len(runs) == 1
+        for number in (2, 3):
+            for _ in range(20):
+                timers.hurry()
+            until(lambda number=number: len(runs) == number)  # type: ignore[misc]
+        beaten = len(beats)
+        until(lambda: len(beats) > beaten + 10)
+        assert len(runs) == 3
+    assert runs[1] - runs[0] >= 0.3
+    assert runs[2] - runs[1] >= 0.3
+
+
+def test_what_comes_up_while_a_task_is_at_work_is_not_missed(kea: FakeKea, database: Database) -> None:
+    begun, go_on, runs = threading.Event(), threading.Event(), []
+
+    def works(_: Ledger) -> float:
+        runs.append(True)
+        begun.set()
+        assert go_on.wait(10)
+        return 600.0
+
+    with at_work(kea, database, Task("works", 0.01, works)) as timers:
+        assert begun.wait(10)
+        timers.hurry()  # it has looked already, and will say that it can wait
+        go_on.set()
+        until(lambda: len(runs) == 2)
+
+
 def test_tasks_that_need_no_ledger_run_without(kea: FakeKea, tmp_path: Path) -> None:
     runs: list[str] = []
     journal, ledger = KeaJournal(kea), Ledger(f"host={tmp_path}", TIMEOUT)
@@ -596,6 +649,31 @@ def test_the_views(database: Database) -> None:
     assert ledger.holdings(asked) == [(128, 30), (0, 0), (256, 70), (0, 0), (128, 30)]
 
 
+def test_the_views_are_read_while_somebody_asks(database: Database) -> None:
+    ledger, views = database.ledger(), LedgerViews()
+
+    def known() -> int:
+        return sum(1 for pool in views.directory.pools if pool.size)
+
+    assert views.as_of is None
+    assert views.keep(ledger)  # at first, in case somebody will
+    assert (views.as_of is not None, known()) == (True, 0)
+    database.pool("10.0.0.0/22")
+    assert not views.freshen(ledger)  # not older than view-interval
+    assert known() == 0
+    assert views.keep(ledger)
+    assert known() == 1
+    database.pool("10.0.4.0/22")
+    assert views.keep(ledger)  # nobody asked since: not read, and of no use from now on
+    assert (views.as_of, known()) == (None, 1)
+    assert not views.keep(ledger)
+    assert views.freshen(ledger)
+    assert (views.as_of is not None, known()) == (True, 2)
+    assert not views.freshen(ledger)
+    assert views.keep(ledger)
+    assert views.as_of is not None
+
+
 def test_an_operation_the_ledger_does_not_know(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = database.ledger()
     monkeypatch.setattr(Release, "to_record", lambda _: f"(nonsense,0,78,1{',' * (len(MESSAGE_FIELDS) - 4)})")
@@ -640,6 +718,48 @@ def test_the_service_serves_sweeps_and_stops(kea: FakeKea, running: Database) ->
     assert service.stop(10.0)
     assert kea.logged("SUBNET_DELEG_STOPPED")
     assert [thread for thread in threading.enumerate() if thread.name.startswith("deleg-")] == []
+
+
+def figures_as_of(kea: FakeKea) -> str | None:
+    found: str | None = json.loads(kea.status)["figures-as-of"] if kea.status else ""
+    return found
+
+
+def test_who_asks_after_a_silence_has_what_is_in_the_ledger_now(kea: FakeKea, running: Database) -> None:
+    """Nothing was read meanwhile; the pool that its block is of is the newest."""
+    until(lambda: figures_as_of(kea) is None)
+    running.sql("select deleg.pool_remove('default', '10.0.0.0/16')")
+    running.pool("10.1.0.0/16")
+    kea.packets.put([DISCOVER])
+    until(lambda: kea.sent)
+    assert [block.network for block in decode(kea.sent[0].data).allocation.blocks] == [IPv4Network("10.1.0.0/24")]
+    until(lambda: figures_as_of(kea) is None)
+    kea.packets.put(None)
+
+
+def test_what_is_asked_back_while_nothing_is_due_is_asked_for_at_once(
+    kea: FakeKea, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger tells of it; else it would have to wait for a minute, while nothing ends."""
+    monkeypatch.setattr(service, "SWEEP_REST", 10**6)
+    kea.addresses = [{"address": str(SERVER), "interface": "eth0", "index": 2}]
+    database.pool("10.0.0.0/16")
+    client = Client.number(1, nonce=bytes(16))
+    (block,) = lease(database.ledger(), client, 1, 24)
+    database.sql("delete from deleg.holds")
+    database.sql("update deleg.blocks set server = %s where state = 'leased'", SERVER)
+    parameters = {"dsn": database.dsn("kea_deleg_hook"), "sweep-interval": 0.1}
+    assert service.configure(json.dumps(parameters)) is None
+    service.start(kea)
+    resting = "select count(*) from pg_stat_activity where query ~ 'due_in' and state = 'idle'"
+    until(lambda: kea.status and json.loads(kea.status)["server-identifiers"])
+    until(lambda: database.sql(resting) == [(1,)])
+    assert kea.sent == []
+    database.sql("select deleg.lease_takeback('default', %s)", IPv4Network(block))
+    until(lambda: kea.sent)
+    assert decode(kea.sent[0].data).type is Type.FORCERENEW
+    kea.packets.put(None)
+    assert service.stop(10.0)
 
 
 def test_who_waits_for_our_own_renewal_is_charged_once(kea: FakeKea, database: Database) -> None:
