@@ -139,6 +139,7 @@ class Ledger:
         self._asked: float | None = None  # when what is waited for now was asked
         self._overdue = False
         self._unreplicated = False
+        self._farewell = ""  # what PostgreSQL said last
         self._listening = False
         self._notified: set[str] = set()
 
@@ -146,6 +147,21 @@ class Ledger:
     def connected(self) -> bool:
         """Whether the last call found the ledger there."""
         return self._connection is not None
+
+    def check(self) -> None:
+        """See whether PostgreSQL has closed the connection since the last call. Never waits.
+
+        Raises LedgerUnavailable where it has; then it is no longer connected.
+        """
+        connection = self._connected()
+        try:
+            connection.pgconn.consume_input()
+            connection.pgconn.is_busy()  # looks what it was
+            if self._farewell:
+                raise psycopg.OperationalError(self._farewell)
+        except psycopg.Error as error:
+            self.close()
+            raise LedgerUnavailable(describe(error)) from None
 
     def connect(self) -> None:
         """Connect, and see that the schema is the one this version works with.
@@ -182,7 +198,9 @@ class Ledger:
             self._listen()
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
-        """Note that PostgreSQL waits no longer for its standby: where that wait is cancelled it says that all is well, and warns."""
+        """Note that PostgreSQL closes the connection, or waits no longer for its standby: then it says that all is well, and warns."""
+        if notice.severity_nonlocalized == "FATAL":
+            self._farewell = notice.message_primary or "FATAL"
         if notice.source_function == _WAITS_FOR_STANDBY:
             self._unreplicated = True
 
@@ -194,6 +212,7 @@ class Ledger:
     def _drop(self, connection: psycopg.Connection[Any] | None) -> None:
         line, self._line = self._line, None
         self._overdue = self._unreplicated = False
+        self._farewell = ""
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
@@ -241,14 +260,10 @@ class Ledger:
 
         Raises LedgerUnavailable where the connection is gone.
         """
+        self.check()
         connection = self._connected()
-        try:
-            connection.pgconn.consume_input()
-            while notify := connection.pgconn.notifies():
-                self._notified.add(notify.extra.decode())
-        except psycopg.Error as error:
-            self.close()
-            raise LedgerUnavailable(describe(error)) from None
+        while notify := connection.pgconn.notifies():
+            self._notified.add(notify.extra.decode())
         notified, self._notified = self._notified, set()
         return notified
 

@@ -49,9 +49,19 @@ class Keeper:
         self._reported = ""
 
     def ready(self) -> bool:
-        """Whether the ledger is connected; connects if it is time to. May take the DSN's connect_timeout."""
+        """Whether the ledger is connected; connects if it is time to. May take the DSN's connect_timeout.
+
+        A connection that PostgreSQL has closed since it was used last, as when it was restarted, is made anew at once: nothing was
+        asked by it.
+        """
+        again = ""
         if self._ledger.connected:
-            return True
+            try:
+                self._ledger.check()
+            except LedgerUnavailable as error:
+                again = f", anew: {error}"
+            else:
+                return True
         if self._clock() < self._next:
             return False
         try:
@@ -61,7 +71,7 @@ class Keeper:
             return False
         self._delay = FIRST_DELAY
         self._reported = ""
-        self._journal.info("SUBNET_DELEG_LEDGER_CONNECTED", f"for the {self._name}")
+        self._journal.info("SUBNET_DELEG_LEDGER_CONNECTED", f"for the {self._name}{again}")
         self._changed()
         return True
 

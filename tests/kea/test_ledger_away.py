@@ -92,6 +92,17 @@ def test_lost_and_found(site: Site) -> None:
     assert site.lab.process("s1").pid == pid
 
 
+def test_restarted_while_nobody_asks(site: Site) -> None:
+    """As for an update of PostgreSQL: whose connections are gone answers the first message all the same."""
+    before = site.counters()
+    for _ in range(3):
+        site.client().acquire(28)  # nobody waits for anything then
+        site.lab.stop_ledger()
+        site.lab.start_ledger()
+        site.client(patience=Patience(5.0, 1)).acquire(28)
+    assert site.counters()["ledger-down"] == before["ledger-down"]
+
+
 def test_a_database_without_a_ledger(site: Site) -> None:
     pid = site.lab.process("s1").pid
     log = site.log()
