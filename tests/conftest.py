@@ -25,8 +25,9 @@ from kea_subnet_deleg.ledger._files import schema_sql
 
 TEMPLATE: Final = "ledger_template"
 TIMEOUT: Final = 30.0  # seconds a statement may take before a test fails rather than hangs
-LONGEST_FIRST: Final = ("kea", "chaos", "ledger")
-"""Folders whose files take minutes: where files run side by side, what is short fills the gaps at the end."""
+LONG: Final = ("kea", "chaos", "cli", "ledger")
+"""Folders whose files take minutes. Where files run side by side, those that wait for servers do beside those that compute, as the ledger's;
+what is short fills the gaps at the end."""
 
 PREFIX: Final = "ksd-pg-"  # of the folders of a run's clusters; behind it is the pid of the run
 
@@ -133,12 +134,15 @@ class Database:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the longest files first, and those last that want the machine for themselves."""
+    """Have the files of the long folders first, by turns, and those last that want the machine for themselves."""
+    files: dict[str, list[Path]] = {folder: [] for folder in LONG}
+    for path in dict.fromkeys(item.path for item in items):
+        files.setdefault(path.parent.name, []).append(path)
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        folder = item.path.parent.name
-        longest = LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
-        return item.get_closest_marker("alone") is not None, longest
+    def place(item: pytest.Item) -> tuple[bool, bool, float, str]:
+        beside = files[item.path.parent.name]
+        turn = beside.index(item.path) / len(beside)
+        return item.get_closest_marker("alone") is not None, item.path.parent.name not in LONG, turn, str(item.path)
 
     items.sort(key=place)
 
