@@ -139,7 +139,7 @@ class Ledger:
         self._asked: float | None = None  # when what is waited for now was asked
         self._overdue = False
         self._unreplicated = False
-        self._farewell = ""  # what PostgreSQL said last
+        self._farewell = ""  # what PostgreSQL said as it closed the connection
         self._listening = False
         self._notified: set[str] = set()
 
