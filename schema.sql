@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (10);
+insert into deleg.schema_version (version) values (11);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -1421,11 +1421,11 @@ begin
               from unnest(g.asked, t.usual, g.lease_time, t.longest) as w (asked, usual, lease_time, longest) where w.longest is not null);
 
         update deleg.blocks b
-           set prefix = w.prefix, state = 'offered', hierarchical = w.hierarchical, lessee = w.lessee, xid = w.xid, slot = w.slot,
-               server = w.server, lease_time = w.granted, since = now(), expires = now() + make_interval(secs => g.hold),
-               due = deleg._ends(w.granted), reason = w.reason, detail = w.detail
-          from unnest(t.row, t.prefix, g.hierarchical, g.lessee, g.xid, g.slot, g.server, v_granted, g.reason, g.detail)
-               as w (row, prefix, hierarchical, lessee, xid, slot, server, granted, reason, detail)
+           set prefix = t.prefix[w.i], state = 'offered', hierarchical = g.hierarchical[w.i], lessee = g.lessee[w.i], xid = g.xid[w.i],
+               slot = g.slot[w.i], server = g.server[w.i], lease_time = v_granted[w.i], since = now(),
+               expires = now() + make_interval(secs => g.hold), due = deleg._ends(v_granted[w.i]), reason = g.reason[w.i],
+               detail = g.detail[w.i]
+          from unnest(t.row) with ordinality as w (row, i)
          where b.ctid = w.row;
         insert into deleg.blocks (space, prefix, origin, pool, state, hierarchical, lessee, xid, slot, server, lease_time, expires, due,
                                   reason, detail)
@@ -2652,8 +2652,21 @@ begin
     if v_late is not null then
         alter table events attach partition events_default default;
     end if;
+    perform _leave_out_first_events(v_empty::regclass);
     return v_ends;
 end $$;
+
+-- The index of a partition's events.
+create or replace function deleg._events_index(p_part regclass) returns regclass
+language sql stable as $$
+    select i.indexrelid::regclass
+      from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam where i.indrelid = p_part and a.amname = 'brin'
+$$;
+
+-- An index made for an empty table has a filter of its first pages, and each event there would be put into it: that takes longer than to write
+-- the event. Without, the first pages are like those that follow, until they are full.
+create or replace function deleg._leave_out_first_events(p_part regclass) returns void
+language sql as $$ select brin_desummarize_range(deleg._events_index(p_part), 0) $$;
 
 -- What a partition says, page after page, goes into events_kept: the last of each prefix.
 create or replace function deleg._fold_events(p_part text, p_from bigint, p_to bigint) returns void
@@ -2705,9 +2718,7 @@ begin
     end if;
     v_from := case when v_part.part = v_before.part then v_before.pages else 0 end;
     v_to := least(v_part.until, (v_from / 32 + p_ranges) * 32);
-    perform brin_summarize_range(i.indexrelid::regclass, page)
-       from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam, generate_series(v_from, v_to - 1, 32) as page
-      where i.indrelid = v_part.part::regclass and a.amname = 'brin';
+    perform brin_summarize_range(_events_index(v_part.part::regclass), page) from generate_series(v_from, v_to - 1, 32) as page;
     insert into progress as p (what, part, pages) values ('summary', v_part.part, v_to)
     on conflict (what) do update set part = excluded.part, pages = excluded.pages;
     return v_to - v_from;
@@ -3370,4 +3381,6 @@ grant execute on function deleg.ledger_check() to kea_deleg_report;
 do $$
 begin
     while deleg.keep_events() like 'made %' loop end loop;
+    perform deleg._leave_out_first_events(inhrelid::regclass) from pg_inherits
+      where inhparent = 'deleg.events'::regclass and pg_relation_size(inhrelid) = 0;
 end $$;
