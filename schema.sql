@@ -131,6 +131,7 @@ create table deleg.lessees (
     nonce bytea check (length(nonce) = 16),                          -- for FORCERENEW (RFC 6704), where it can check one
     replay bigint not null default 0,                                -- last replay detection value sent (RFC 3118 2)
     first_seen timestamptz not null default now(),
+    named timestamptz not null default now(),                        -- unless it holds something, no event or block names it later: _forget_lessees()
     unique (space, identity)
 ) with (fillfactor = 80);
 
@@ -156,7 +157,8 @@ create type deleg.block_state as enum ('free', 'offered', 'leased', 'reserved', 
 
 -- A block is a prefix in exactly one state. This row is what the last event of the prefix says.
 -- No foreign keys: each would lock a row of its other table for each block, and the one row of an origin for all servers at once. The
--- triggers below look instead. Lessees and spaces are never removed, origins only when their blocks are (trigger origins_removed).
+-- triggers below look instead. Spaces are never removed, lessees when nothing names them, origins only when their blocks are (trigger
+-- origins_removed).
 create table deleg.blocks (
     space integer not null,
     prefix cidr not null,
@@ -227,7 +229,7 @@ create table deleg.tallies (
 create table deleg.usage (
     space integer not null,
     prefix cidr not null,
-    lessee bigint references deleg.lessees,
+    lessee bigint,
     reported timestamptz not null default now(),
     high_water integer check (high_water between 0 and 65534),
     in_use integer check (in_use between 0 and 65534),
@@ -325,7 +327,7 @@ create index noted_at on deleg.noted (at);
 create table deleg.progress (
     what text primary key,
     part text,                                   -- events, summary: of this partition (of those before it, all)
-    pages bigint,                                --   so many pages are in events_kept, or in the index
+    pages bigint,                                --   so many pages are in events_kept, or in the index; lessees: the last one looked at
     space integer,                               -- days: the last block that was looked at; null: at the beginning
     prefix cidr
 );
@@ -585,14 +587,30 @@ language sql stable as $$ select lessee from deleg.lessees where space = p_space
 -- A decision that changed no block, for the audit trail; once a minute for the same client and kind, however often it asks.
 create or replace function deleg._note(p_space integer, p_identity bytea, p_kind text, p_reason text, p_detail jsonb) returns void
 language plpgsql as $$
+declare
+    v_lessee bigint;
 begin
     if exists (select from deleg.noted where space = p_space and identity = p_identity and kind = p_kind and at > now() - interval '1 minute') then
         return;
     end if;
     insert into deleg.noted (space, identity, kind) values (p_space, p_identity, p_kind)
     on conflict (space, identity, kind) do update set at = excluded.at;
+    v_lessee := deleg._lessee(p_space, p_identity);
     insert into deleg.events (space, kind, identity, lessee, reason, detail)
-    values (p_space, p_kind, p_identity, deleg._lessee(p_space, p_identity), p_reason, p_detail);
+    values (p_space, p_kind, p_identity, v_lessee, p_reason, p_detail);
+    perform deleg._named_until(array[v_lessee], now());
+end $$;
+
+-- Events, or blocks in quarantine, name these lessees until then. Nobody waits for a row that is locked: who has it is about something that
+-- its lessee holds, or did until now, and that is named once more when it goes.
+create or replace function deleg._named_until(p_lessees bigint[], p_until timestamptz) returns void
+language plpgsql as $$
+begin
+    update deleg.lessees set named = p_until
+     where ctid = any (array(
+            select x.row from (select distinct unnest(p_lessees) as lessee) as w
+             cross join lateral (
+                    select l.ctid as row from deleg.lessees l where l.lessee = w.lessee and l.named < p_until offset 0 for no key update skip locked) as x));
 end $$;
 
 -- Where a lessee was answered, for when we speak first (FORCERENEW). p_contact: address, port, relayed, hardware (hex), nonce (hex or null:
@@ -714,6 +732,7 @@ begin
         perform deleg._free(p_space, v_prefix, p_reason);
         v_freed := v_freed + 1;
     end loop;
+    perform deleg._named_until(array[p_lessee], now());
     return v_freed;
 end $$;
 
@@ -740,6 +759,7 @@ language plpgsql as $$
 declare
     v_spaces integer[];
     v_prefixes cidr[];
+    v_lessees bigint[];
     v_rows tid[];
 begin
     if p_rows = '{}' then
@@ -750,8 +770,8 @@ begin
            set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
                due = deleg._ends(p_seconds), reason = p_reason, detail = null
          where ctid = any (p_rows)
-        returning space, prefix)
-    select array_agg(space), array_agg(prefix) into v_spaces, v_prefixes from moved;
+        returning space, prefix, lessee)
+    select array_agg(space), array_agg(prefix), array_agg(lessee) into v_spaces, v_prefixes, v_lessees from moved;
     -- Locked by one statement and gone by the next: what somebody has just changed is where the first finds it.
     v_rows := array(
         select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
@@ -767,6 +787,7 @@ begin
     if v_rows <> '{}' then
         delete from deleg.takebacks where ctid = any (v_rows);
     end if;
+    perform deleg._named_until(v_lessees, deleg._ends(p_seconds));
     return cardinality(v_prefixes);
 end $$;
 
@@ -1766,6 +1787,7 @@ declare
     v_looked integer;
     v_first tid[];
     v_ended tid[] := '{}';                                   -- leases: all at once, in the end
+    v_freed bigint[] := '{}';                                -- whose blocks are free now
     v_changed boolean := false;                              -- something that the networks' role looks at
 begin
     offers := 0; leases := 0; quarantines := 0; origins_removed := 0; more := false;
@@ -1800,6 +1822,7 @@ begin
           where space = v_due.space and prefix = v_due.prefix and state = 'offered' and expires <= now() for update skip locked;
         continue when not found;
         perform _free(v_due.space, v_due.prefix, 'offer expired');
+        v_freed := v_freed || v_due.lessee;
         offers := offers + 1;
     end loop;
     delete from holds h
@@ -1816,10 +1839,12 @@ begin
         case v_due.state
             when 'offered' then
                 perform _free(v_due.space, v_due.prefix, 'offer expired');
+                v_freed := v_freed || v_due.lessee;
                 offers := offers + 1;
             when 'quarantined' then
                 delete from takebacks where space = v_due.space and prefix = v_due.prefix;
                 perform _free(v_due.space, v_due.prefix, 'quarantine over');
+                v_freed := v_freed || v_due.lessee;
                 quarantines := quarantines + 1;
             else
                 v_ended := v_ended || v_due.row;
@@ -1827,6 +1852,9 @@ begin
         v_changed := v_changed or v_due.served;
     end loop;
     leases := _quarantine_rows(v_ended, p_quarantine, 'expired');
+    if v_freed <> '{}' then
+        perform _named_until(v_freed, now());
+    end if;
     -- Last, since nothing more is waited for. What was renewed is looked at when it now ends.
     update blocks b set due = b.expires
       from (select ctid as row from blocks
@@ -2724,6 +2752,45 @@ begin
     return v_to - v_from;
 end $$;
 
+-- Whenever events have gone for good, so do lessees that nothing names any more: of p_limit, in the order of their numbers. Returns how many;
+-- null at the end, or where it has to wait: for the sweep, which ends what is in quarantine, and until what was withheld after the ledger was
+-- restored is out of it, for longer than was known when its lessee was named.
+create or replace function deleg._forget_lessees(p_limit integer) returns bigint
+language plpgsql set search_path = deleg, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+    v_last bigint := (select pages from progress where what = 'lessees');
+    v_looked integer := 0;
+    v_forgotten bigint := 0;
+    v_lessee record;
+    -- The beginning of the first partition; null where that has no beginning, so that everybody may be named in it.
+    v_named timestamptz := (
+        select case when bool_and(begins is not null) then min(begins) end
+          from (select (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.*)''\) TO'))[1]::timestamptz as begins
+                  from _event_parts() p join pg_class c on c.oid = p.part::regclass) as parts);
+begin
+    if v_last is null or exists (select from domain where restored_until > now() - interval '1 hour')
+       or (select due from blocks where due is not null order by due limit 1) < now() - interval '1 hour' then
+        return null;
+    end if;
+    if v_named is not null then
+        for v_lessee in select l.lessee, l.space, l.named from lessees l where l.lessee > v_last order by l.lessee limit p_limit loop
+            v_looked := v_looked + 1;
+            v_last := v_lessee.lessee;
+            continue when v_lessee.named >= v_named or not _own_client(v_lessee.space, v_lessee.lessee);
+            delete from lessees l
+             where l.lessee = v_lessee.lessee and l.named < v_named
+               and (select b.lessee from blocks b where b.lessee = v_lessee.lessee and b.xid is not null limit 1) is null;
+            v_forgotten := v_forgotten + found::integer;
+        end loop;
+    end if;
+    if v_looked = 0 then
+        delete from progress where what = 'lessees';
+        return null;
+    end if;
+    update progress set pages = v_last where what = 'lessees';
+    return v_forgotten;
+end $$;
+
 -- A step of what has to be done for the events; null where nothing has, or it has to wait. One server at a time, and nobody waits for
 -- it longer than it may wait itself. Partitions are made four weeks ahead. One that ended longer ago than events are kept goes: what it
 -- says is folded into events_kept before, p_pages at a time, so that the events go on to replay to the table (I5).
@@ -2759,8 +2826,13 @@ begin
         get diagnostics v_done = row_count;
         if v_done = 0 then
             execute format('drop table %I', v_part);
+            insert into progress as p (what, pages) values ('lessees', 0) on conflict (what) do update set pages = 0;
         end if;
         return 'dropped ' || v_part;
+    end if;
+    v_done := _forget_lessees(p_pages * 25);
+    if v_done is not null then
+        return format('forgot %s lessees', v_done);
     end if;
     v_done := _summarize_events(greatest(1, p_pages / 3));
     if v_done > 0 then

@@ -15,6 +15,7 @@ import json
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -33,6 +34,7 @@ LEDGER: Final = "scale"
 WEEKS: Final = 52
 KEPT: Final = 28  # days: what history is cut to at the end
 DUE: Final = 50_000  # leases that end at the same moment
+GONE: Final = 100_000  # lessees that nothing names any more when the events of their time have gone
 ASKED: Final = 20  # prefixes whose history is read; of those that they are part of, a fifth
 QUARANTINE: Final = 3600  # seconds: none ends of itself meanwhile
 
@@ -56,6 +58,11 @@ _LAPSE: Final = """
     update deleg.blocks set expires = now() - interval '1 second', due = now() - interval '1 second'
      where (space, prefix) in (
             select space, prefix from deleg.blocks where state = '{state}' order by hashtext(prefix::text) limit {due})
+"""
+# Who has been there for a moment, and not since.
+_GONE: Final = """
+    insert into deleg.lessees (space, identity, named)
+    select 0, decode('0106' || lpad(to_hex(n), 12, '0'), 'hex'), now() - interval '{weeks} weeks' from generate_series(1, {gone}) as n
 """
 _HISTORY: Final = "select count(*) from deleg.history(0, '{prefix}', {covering})"
 
@@ -98,8 +105,8 @@ def measure(ledgers: Ledgers, events: int, cells: int) -> dict[str, object]:
     for state, what in (("leased", "leases"), ("quarantined", "quarantines")):
         sql("set session_replication_role = replica; " + _LAPSE.format(state=state, due=DUE))
         report[f"sweep of {DUE} {what} that ended"] = _steps(lambda: ledger.sweep(SWEEP_LIMIT, QUARANTINE).more)
-    sql(f"select deleg.history_keep({KEPT})")
-    report["retention"] = _steps(lambda: ledger.keep_events() is not None)
+    sql(_GONE.format(weeks=WEEKS, gone=GONE), f"select deleg.history_keep({KEPT})")
+    report["retention"] = _kinds(ledger.keep_events)
     report["events kept"] = int(sql("select count(*) from deleg.events"))
     began = time.monotonic()
     if violations := sql("select * from deleg.ledger_check()"):
@@ -130,6 +137,17 @@ def _steps(step: Callable[[], bool]) -> dict[str, float]:
         more = step()
         took.append(time.monotonic() - began)
     return _figures(took)
+
+
+def _kinds(step: Callable[[], str | None]) -> dict[str, dict[str, float]]:
+    """Take steps until the last says nothing, each timed, by the first word of what they say."""
+    took: dict[str, list[float]] = defaultdict(list)
+    said: str | None = ""
+    while said is not None:
+        began = time.monotonic()
+        said = step()
+        took[(said or "nothing").split()[0]].append(time.monotonic() - began)
+    return {kind: _figures(times) for kind, times in took.items()}
 
 
 def _figures(took: list[float]) -> dict[str, float]:

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The partitions of the events: made ahead, dropped when their time is over, and nothing that I5 needs goes with them."""
+"""The partitions of the events: made ahead, dropped when their time is over, and nothing that I5 needs goes with them, but who is named by none."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 import pytest
 
 from ci.labs.cluster import Cluster
-from kea_subnet_deleg.ledger import Ledger, LedgerError, Result
+from kea_subnet_deleg.ledger import Ledger, LedgerError, Note, Result
 from tests.conftest import TEMPLATE, Database
-from tests.ledger.scene import Client, do, lease, prefixes
+from tests.ledger.scene import DAY, Client, do, lease, one, prefixes, say
 
 WEEKS: Final = 8
 """Weeks before this one that the ledger of these tests has partitions of."""
@@ -54,10 +55,13 @@ def parts(database: Database) -> list[str]:
 
 
 def live(database: Database, ledger: Ledger, chance: random.Random, weeks_ago: int) -> None:
-    """Let clients do this and that, so many weeks ago: after it happened, its events are moved into the past."""
-    ((last,),) = database.sql("select coalesce(max(seq), 0) from deleg.events")
+    """Let clients do this and that, so many weeks ago: after it happened, its events are moved into the past.
+
+    Each week somebody comes for the first time, and somebody else was there for the last time.
+    """
+    ((last, now),) = database.sql("select coalesce(max(seq), 0), now() from deleg.events")
     for _ in range(12):
-        client, xid = Client.number(chance.randrange(6)), chance.getrandbits(32)
+        client, xid = Client.number(weeks_ago + chance.randrange(6)), chance.getrandbits(32)
         (offer,) = do(ledger, client.offer(xid, *(chance.randint(23, 28) for _ in range(chance.randint(1, 2)))))
         if offer.result is Result.OFFERED and chance.random() < 0.8:
             do(ledger, client.accept(xid, *prefixes(offer)[: chance.randint(1, 2)]))
@@ -65,7 +69,13 @@ def live(database: Database, ledger: Ledger, chance: random.Random, weeks_ago: i
         do(ledger, client.renew(*prefixes(listed)[:1], verdict=chance.choice(("full", "deprecate", "refuse"))))
         do(ledger, client.release(*prefixes(listed)[1:3], quarantine=chance.choice((0, 60))))
         ledger.sweep(10, 0)
+    database.sql("update deleg.blocks set expires = now() where state = 'quarantined'")
+    while ledger.sweep(10, 0):
+        pass
     database.sql("update deleg.events set at = at - make_interval(days => %s) where seq > %s", 7 * weeks_ago, last)
+    database.sql(
+        "update deleg.lessees set named = named - make_interval(days => %s) where named > %s", 7 * weeks_ago, now
+    )
 
 
 def last_words(database: Database) -> dict[str, Any]:
@@ -77,6 +87,20 @@ def last_words(database: Database) -> dict[str, Any]:
             " select seq, kind, state, draining, expires, reason, detail from deleg.history(b.space, b.prefix) order by seq desc limit 1) as h"
         )
     }
+
+
+NAMELESS: LiteralString = (
+    "not exists (select from deleg.events e where e.lessee = l.lessee)"
+    " and not exists (select from deleg.blocks b where b.lessee = l.lessee)"
+)
+"""Of a lessee that nothing names."""
+
+
+def dangling(database: Database) -> list[Any]:
+    """Return the events, of those that are kept, whose lessee is not known any more."""
+    return database.sql(
+        "select * from deleg.events e where lessee is not null and lessee not in (select lessee from deleg.lessees)"
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -94,11 +118,16 @@ def test_old_partitions_go_and_the_events_still_replay_to_the_table(aged: Databa
     for days in (45, 25, 3):
         aged.sql("select deleg.history_keep(%s)", days)
         while (done := ledger.keep_events()) is not None:
-            assert done.split()[0] in ("folded", "took", "dropped", "summarized")
+            assert done.split()[0] in ("folded", "took", "dropped", "summarized", "forgot")
             assert aged.violations() == []
+            assert dangling(aged) == []
         assert last_words(aged) == words
         oldest = aged.sql("select min(at) < now() - make_interval(days => %s) from deleg.events", days + 8)
         assert oldest == [(False,)]
+        # Those are forgotten whom nothing has named since the beginning of the oldest week.
+        week = min(parts(aged))[-8:]
+        assert aged.sql(f"select lessee from deleg.lessees l where named < %s and {NAMELESS}", week) == []
+    assert aged.sql("select count(*) < %s from deleg.lessees", WEEKS + 5) == [(True,)]
     assert parts(aged) == before[-AHEAD - 2 :] or parts(aged) == before[-AHEAD - 1 :]
     ((kept, gone),) = aged.sql(
         "select count(*) filter (where state is not null), count(*) filter (where state is null) from deleg.events_kept"
@@ -286,3 +315,155 @@ def test_the_days_that_events_are_kept(database: Database) -> None:
         with _refused("history_days"):
             admin.history_keep(0)
         admin.history_keep(400)
+
+
+SHORT: Final = 21
+"""Days that events are kept in the tests of lessees."""
+LONG_AGO: Final = 60
+"""Days, so long that no event of then is kept."""
+QUARANTINE: Final = 90 * DAY
+
+
+def offered(ledger: Ledger, client: Client) -> None:
+    one(ledger, client.offer(2, 26))
+
+
+def offered_in_vain(ledger: Ledger, client: Client) -> None:
+    one(ledger, client.offer(2, 26, hold=0))
+    assert ledger.sweep(10, 0).offers == 1
+
+
+def taken_elsewhere(ledger: Ledger, client: Client) -> None:
+    one(ledger, client.offer(2, 26))
+    one(ledger, client.reclaim(2))
+
+
+def leased(ledger: Ledger, client: Client) -> None:
+    lease(ledger, client, 2, 26)
+
+
+def released(ledger: Ledger, client: Client) -> None:
+    one(ledger, client.release(*lease(ledger, client, 2, 26), quarantine=0))
+    assert ledger.sweep(10, 0).quarantines == 1
+
+
+def in_quarantine(ledger: Ledger, client: Client) -> None:
+    one(ledger, client.release(*lease(ledger, client, 2, 26), quarantine=QUARANTINE))
+
+
+def expired(ledger: Ledger, client: Client) -> None:
+    lease(ledger, client, 2, 26, lease_time=1)
+    time.sleep(1.1)
+    assert ledger.sweep(10, QUARANTINE).leases == 1
+
+
+def refused(ledger: Ledger, client: Client) -> None:
+    one(ledger, Note(client.space, client.identity, 0, "refused", "it is a test"))
+
+
+def forget(database: Database) -> list[bytes]:
+    """Let the servers do what they do when events have gone; return who is known then."""
+    database.sql("insert into deleg.progress (what, pages) values ('lessees', 0)")
+    while database.sql("select deleg._forget_lessees(10)") != [(None,)]:
+        pass
+    return [identity for (identity,) in database.sql("select identity from deleg.lessees order by lessee")]
+
+
+@pytest.fixture
+def three_weeks(aged: Database) -> Database:
+    """A ledger that has events of three weeks, and some space."""
+    aged.pool("10.64.0.0/20")
+    aged.sql("select deleg.history_keep(%s)", SHORT)
+    while aged.ledger().keep_events():
+        pass
+    return aged
+
+
+def pass_by(database: Database, days: int) -> None:
+    """Let time pass by, for who is named and for the events."""
+    database.sql("update deleg.lessees set named = named - make_interval(days => %s)", days)
+    database.sql("update deleg.events set at = at - make_interval(days => %s)", days)
+
+
+@pytest.mark.parametrize(
+    ("last", "stays"),
+    [
+        (offered, True),
+        (offered_in_vain, False),
+        (taken_elsewhere, False),
+        (leased, True),
+        (released, False),
+        (in_quarantine, True),
+        (expired, True),
+        (refused, False),
+    ],
+)
+def test_a_lessee_is_known_as_long_as_something_names_it(
+    three_weeks: Database, last: Callable[[Ledger, Client], None], stays: bool
+) -> None:
+    ledger, client = three_weeks.ledger(), Client.number(1)
+    released(ledger, client)
+    pass_by(three_weeks, LONG_AGO)
+    last(ledger, client)
+    assert forget(three_weeks) == [client.identity]
+    assert three_weeks.violations() == []
+    pass_by(three_weeks, LONG_AGO)
+    assert forget(three_weeks) == ([client.identity] if stays else [])
+    assert three_weeks.violations() == []
+
+
+def test_who_was_forgotten_may_come_again(three_weeks: Database) -> None:
+    ledger, client = three_weeks.ledger(), Client.number(1)
+    released(ledger, client)
+    pass_by(three_weeks, LONG_AGO)
+    assert forget(three_weeks) == []
+    (held,) = lease(ledger, client, 2, 26)
+    assert one(ledger, client.renew(held)).result is Result.ACKNOWLEDGED
+    assert three_weeks.violations() == []
+
+
+def test_nobody_is_forgotten_under_the_hands_of_who_serves_it(three_weeks: Database) -> None:
+    """Another server has a message of the client in hand. Nor does the one wait for the other."""
+    ledger, client = three_weeks.ledger(), Client.number(1)
+    released(ledger, client)
+    pass_by(three_weeks, LONG_AGO)
+    other = three_weeks.connect("kea_deleg_hook")
+    with other.transaction():
+        say(other, client.offer(3, 26))
+        assert forget(three_weeks) == [client.identity]
+    assert forget(three_weeks) == [client.identity]
+    assert three_weeks.violations() == []
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "update deleg.domain set restored_until = now() + interval '1 day'",
+        "update deleg.blocks set due = now() - interval '2 hours' where state = 'leased'",
+    ],
+)
+def test_nobody_is_forgotten_while_more_may_be_in_quarantine_than_was_known(
+    three_weeks: Database, why: LiteralString
+) -> None:
+    """After the ledger was restored, or while the sweep has not ended what is due."""
+    ledger = three_weeks.ledger()
+    for last, number in ((released, 1), (leased, 2)):
+        last(ledger, Client.number(number))
+    pass_by(three_weeks, LONG_AGO)
+    three_weeks.sql(why)
+    assert len(forget(three_weeks)) == 2
+    three_weeks.sql("update deleg.domain set restored_until = null")
+    while ledger.sweep(10, 0).more:
+        pass
+    ledger.sweep(10, 0)
+    assert three_weeks.sql("select what from deleg.progress where what = 'lessees'") == [("lessees",)]
+    three_weeks.sql("delete from deleg.progress")
+    assert forget(three_weeks) == [Client.number(2).identity]
+
+
+def test_nobody_is_forgotten_where_the_events_have_no_beginning(database: Database) -> None:
+    """Of a ledger that is not older than its events are kept, or that keeps them for ever."""
+    database.pool("10.64.0.0/20")
+    released(database.ledger(), Client.number(1))
+    pass_by(database, LONG_AGO)
+    assert forget(database) == [Client.number(1).identity]

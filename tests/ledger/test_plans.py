@@ -430,6 +430,30 @@ def test_what_the_timers_ask(plans: Plans, query: str) -> None:
         assert rows_read(found) <= QUIET[query]
 
 
+FORGETTING = """
+    do $$ declare v_first text := (select part from deleg._event_parts() order by ends limit 1);
+    begin
+        execute format('alter table deleg.events detach partition deleg.%%I', v_first);
+        execute format('alter table deleg.%%I rename to dropped_before', v_first);
+        insert into deleg.progress (what, pages) values ('lessees', 0);
+        for n in 1..7 loop
+            perform deleg.keep_events();
+        end loop;
+    end $$
+"""
+
+
+@NOTHING_KNOWN
+def test_who_is_named_by_nothing(plans: Plans, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 300 lessees; of each its own rows are read."""
+    monkeypatch.setitem(QUERIES, "forgetting", FORGETTING)
+    database.sql("update deleg.lessees set named = '2000-01-01'")
+    database.sql("update deleg.blocks set due = expires, expires = 'infinity' where state = 'leased'")
+    found = plans("forgetting")
+    assert whole_reads(found, LARGEST) == []
+    assert 7 * 300 < rows_read(found) <= 7 * 300 * 5
+
+
 OPERATORS: dict[str, dict[str, object]] = {
     "lease_deprecate": {"space": "default", "prefix": IPv4Network(HELD[0])},
     "lease_takeback": {"space": "default", "prefix": IPv4Network(HELD[0])},
