@@ -601,8 +601,9 @@ begin
     perform deleg._named_until(array[v_lessee], now());
 end $$;
 
--- Events, or blocks in quarantine, name these lessees until then. Nobody waits for a row that is locked: who has it is about something that
--- its lessee holds, or did until now, and that is named once more when it goes.
+-- Events, or blocks in quarantine, name these lessees until then. Called last, where lock 1 of them is not held, since takeback_due() may wait
+-- for their rows. Nobody waits here: who has such a row locked is about something that its lessee holds, or did until now, and that is named
+-- once more when it goes.
 create or replace function deleg._named_until(p_lessees bigint[], p_until timestamptz) returns void
 language plpgsql as $$
 begin
@@ -753,13 +754,13 @@ begin
     end if;
 end $$;
 
--- The same of blocks by where they are; the caller has locked them, and tells the networks' role. Returns how many.
+-- The same of blocks by where they are; the caller has locked them, and tells the networks' role, and their lessees until when they are named.
+-- Returns how many.
 create or replace function deleg._quarantine_rows(p_rows tid[], p_seconds bigint, p_reason text) returns integer
 language plpgsql as $$
 declare
     v_spaces integer[];
     v_prefixes cidr[];
-    v_lessees bigint[];
     v_rows tid[];
 begin
     if p_rows = '{}' then
@@ -770,8 +771,8 @@ begin
            set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
                due = deleg._ends(p_seconds), reason = p_reason, detail = null
          where ctid = any (p_rows)
-        returning space, prefix, lessee)
-    select array_agg(space), array_agg(prefix), array_agg(lessee) into v_spaces, v_prefixes, v_lessees from moved;
+        returning space, prefix)
+    select array_agg(space), array_agg(prefix) into v_spaces, v_prefixes from moved;
     -- Locked by one statement and gone by the next: what somebody has just changed is where the first finds it.
     v_rows := array(
         select x.row from unnest(v_spaces, v_prefixes) as w (space, prefix)
@@ -787,7 +788,6 @@ begin
     if v_rows <> '{}' then
         delete from deleg.takebacks where ctid = any (v_rows);
     end if;
-    perform deleg._named_until(v_lessees, deleg._ends(p_seconds));
     return cardinality(v_prefixes);
 end $$;
 
@@ -1228,6 +1228,9 @@ begin
         v_least := least(v_least, v_lease);
         v_blocks := v_blocks || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, v_deprecate));
     end loop;
+    if v_refused <> '[]' then
+        perform deleg._named_until(array[v_lessee], deleg._ends((p_op ->> 'quarantine')::bigint));
+    end if;
     if v_blocks = '[]' then
         return case when v_refused = '[]' then jsonb_build_object('outcome', 'nothing')
                     else jsonb_build_object('outcome', 'refused', 'blocks', v_refused) end;
@@ -1299,6 +1302,7 @@ begin
         perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
         v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
     end loop;
+    perform deleg._named_until(array[v_lessee], deleg._ends((p_op ->> 'quarantine')::bigint));
     v_asked_back := array(
         select t.row
           from (select distinct value::cidr as prefix from jsonb_array_elements_text(p_op -> 'blocks') order by 1) as w
@@ -1787,6 +1791,7 @@ declare
     v_looked integer;
     v_first tid[];
     v_ended tid[] := '{}';                                   -- leases: all at once, in the end
+    v_lapsed bigint[] := '{}';                               --   and whose they were
     v_freed bigint[] := '{}';                                -- whose blocks are free now
     v_changed boolean := false;                              -- something that the networks' role looks at
 begin
@@ -1848,10 +1853,14 @@ begin
                 quarantines := quarantines + 1;
             else
                 v_ended := v_ended || v_due.row;
+                v_lapsed := v_lapsed || v_due.lessee;
         end case;
         v_changed := v_changed or v_due.served;
     end loop;
     leases := _quarantine_rows(v_ended, p_quarantine, 'expired');
+    if leases > 0 then
+        perform _named_until(v_lapsed, _ends(p_quarantine));
+    end if;
     if v_freed <> '{}' then
         perform _named_until(v_freed, now());
     end if;
@@ -2198,6 +2207,7 @@ declare
     v_reason text := 'refused by ' || host(p_server);
     v_origin cidr;
     v_block record;
+    v_lessees bigint[] := '{}';
 begin
     if not exists (select from origins where space = p_space and prefix = any (p_prefixes) and kind = 'upstream') then
         return;
@@ -2211,11 +2221,12 @@ begin
     loop
         perform _close(p_space, v_origin, v_reason);
         for v_block in
-            select prefix, state, server from blocks
+            select prefix, state, server, lessee from blocks
              where space = p_space and prefix between network(v_origin) and set_masklen(broadcast(v_origin), 32)::cidr
                and state in ('offered', 'leased', 'reserved', 'local') order by prefix
         loop
             perform _quarantine(p_space, v_block.prefix, p_quarantine, v_reason);
+            v_lessees := v_lessees || v_block.lessee;
             if v_block.state in ('leased', 'reserved') then
                 -- Else who holds it would go on until its next renewal.
                 insert into takebacks (space, prefix, reason, server) values (p_space, v_block.prefix, v_reason, v_block.server);
@@ -2223,6 +2234,7 @@ begin
         end loop;
         return next v_origin;
     end loop;
+    perform _named_until(v_lessees, _ends(p_quarantine));
     perform _tell_networks();
 end $$;
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from ci.labs.cluster import Cluster
-from kea_subnet_deleg.ledger import Ledger, LedgerError, Note, Result
+from kea_subnet_deleg.ledger import Ledger, LedgerError, Note, Result, Upstreams
 from tests.conftest import TEMPLATE, Database
 from tests.ledger.scene import DAY, Client, do, lease, one, prefixes, say
 
@@ -322,6 +322,7 @@ SHORT: Final = 21
 LONG_AGO: Final = 60
 """Days, so long that no event of then is kept."""
 QUARANTINE: Final = 90 * DAY
+UPSTREAM: Final = 0xC0000201  # 192.0.2.1
 
 
 def offered(ledger: Ledger, client: Client) -> None:
@@ -355,6 +356,19 @@ def expired(ledger: Ledger, client: Client) -> None:
     lease(ledger, client, 2, 26, lease_time=1)
     time.sleep(1.1)
     assert ledger.sweep(10, QUARANTINE).leases == 1
+
+
+def refused_a_renewal(ledger: Ledger, client: Client) -> None:
+    held = lease(ledger, client, 2, 26)
+    assert one(ledger, client.renew(*held, verdict="refuse", quarantine=QUARANTINE)).result is Result.REFUSED
+
+
+def refused_by_upstream(ledger: Ledger, client: Client) -> None:
+    upstreams, origin = Upstreams(ledger), IPv4Network("10.65.0.0/24")
+    upstreams.acknowledged(0, UPSTREAM, 7 * DAY, DAY, 2 * DAY, [(origin, False)], None)
+    (offer,) = prefixes(one(ledger, client.offer(2, 26, named="10.65.0.0/26")))
+    one(ledger, client.accept(2, offer))
+    assert upstreams.refused(0, UPSTREAM, [origin], QUARANTINE) == [origin]
 
 
 def refused(ledger: Ledger, client: Client) -> None:
@@ -395,6 +409,8 @@ def pass_by(database: Database, days: int) -> None:
         (released, False),
         (in_quarantine, True),
         (expired, True),
+        (refused_a_renewal, True),
+        (refused_by_upstream, True),
         (refused, False),
     ],
 )
