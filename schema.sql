@@ -559,6 +559,12 @@ language sql immutable parallel safe as $$
               else p_prefix::inet - (1::bigint << (32 - masklen(p_prefix))) end)::inet, masklen(p_prefix))::cidr
 $$;
 
+-- What of a prefix can be no host's address (RFC 1122 3.2.1.3, RFC 3927, RFC 6890), null where nothing is. Class E can, where everybody knows it.
+create or replace function deleg._not_for_hosts(p_prefix cidr) returns cidr
+language sql immutable as $$
+    select x from unnest(array['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4']::cidr[]) as x where p_prefix::inet && x::inet limit 1
+$$;
+
 create or replace function deleg._ends(p_seconds bigint) returns timestamptz
 language sql stable as $$
     select case when p_seconds >= 4294967295 then 'infinity'::timestamptz else now() + make_interval(secs => p_seconds) end
@@ -1061,7 +1067,8 @@ begin
 end $$;
 
 -- REQUEST that names us: what was offered becomes leased or reserved, some of it may be left out (RFC 6656 4.3, 4.4; seed [0070-71]).
--- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all.
+-- The blocks of the transaction that it leaves out are free again; one that was not offered as it is named spoils all, unless some are leased
+-- to the client already: a NAK would have it give up those, too (RFC 6656 5.2), so that it is answered with what it has.
 -- p_op: xid, server, contact, held (whether to say how much the client holds and uses now), blocks [[prefix, hierarchical, s], ...]
 create or replace function deleg._accept(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
@@ -1073,6 +1080,7 @@ declare
     v_xids bigint[];
     v_least bigint;
     v_reserved boolean;
+    v_leased boolean;                                        -- whether some are its own already
     v_blocks jsonb;
     v_held bigint := 0;
     v_used bigint := 0;
@@ -1085,8 +1093,9 @@ begin
     select count(*), array_agg(b.row) filter (where b.recent), array_agg(b.prefix) filter (where b.recent and b.state <> 'offered'),
            array_agg(distinct b.xid),
            min(case when b.recent then deleg._within(b.lease_time, o) else coalesce(deleg._remaining(b.expires), 4294967295) end),
-           bool_or(not b.hierarchical), jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)
-      into v_kept, v_rows, v_again, v_xids, v_least, v_reserved, v_blocks
+           bool_or(not b.hierarchical), bool_or(b.state <> 'offered'),
+           jsonb_agg(deleg._wire(b.prefix, b.hierarchical, false) order by w.n) filter (where w.first)
+      into v_kept, v_rows, v_again, v_xids, v_least, v_reserved, v_leased, v_blocks
       from (select block, n, row_number() over (partition by block ->> 0 order by n) = 1 as first
               from jsonb_array_elements(p_op -> 'blocks') with ordinality as e (block, n)) as w
      cross join lateral (
@@ -1097,7 +1106,7 @@ begin
                     select from deleg.blocks y where y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push'))
                and x.state in ('offered', 'leased', 'reserved') offset 0 for update) as b
       join deleg.origins o on o.space = p_space and o.prefix = b.origin;
-    if v_kept = 0 or v_kept < jsonb_array_length(p_op -> 'blocks') or v_least < 1 then
+    if v_kept = 0 or (v_kept < jsonb_array_length(p_op -> 'blocks') and not v_leased) or v_least < 1 then
         return jsonb_build_object('outcome', 'refused');
     end if;
     update deleg.blocks
@@ -2156,8 +2165,9 @@ language plpgsql as $$
 declare
     v_pool integer;
 begin
-    if masklen(p_prefix) not between 1 and 30 or exists (select from deleg.origins where space = p_space and prefix::inet && p_prefix::inet) then
-        return 'overlaps';                                   -- or is larger or smaller than any block
+    if masklen(p_prefix) not between 1 and 30 or deleg._not_for_hosts(p_prefix) is not null
+       or exists (select from deleg.origins where space = p_space and prefix::inet && p_prefix::inet) then
+        return 'overlaps';                                   -- or is larger or smaller than any block, or for no host
     end if;
     insert into deleg.pools (space, name) values (p_space, 'default') on conflict (space, name) do nothing;
     select pool into strict v_pool from deleg.pools where space = p_space and name = 'default';
@@ -2944,6 +2954,9 @@ begin
     if p_name = '' then
         raise exception 'pool: "": a name has at least one character' using errcode = 'check_violation';
     end if;
+    if _not_for_hosts(p_prefix) is not null then
+        raise exception '%: no host can have an address of %', p_prefix, _not_for_hosts(p_prefix) using errcode = 'check_violation';
+    end if;
     perform _own_free_blocks(v_space);
     insert into pools (space, name) values (v_space, p_name) on conflict (space, name) do nothing;
     select * into strict v_pool from pools where space = v_space and name = p_name for update;
@@ -3157,6 +3170,7 @@ set plan_cache_mode = force_generic_plan as $$
 declare
     v_due record;
     v_end text;
+    v_from inet;                                             -- the server that speaks, for another one where that is gone
 begin
     for v_due in
         with recursive senders as (                          -- of any: however many are due, each is looked up
@@ -3179,6 +3193,7 @@ begin
     loop
         -- Not while the lessee is being served: it may be renewing this moment, and its row is changed below.
         continue when not _own_client(v_due.space, v_due.lessee);
+        v_from := case when v_due.server = any (p_own) then v_due.server else p_own[1] end;
         if v_due.attempts < 0 then                           -- its hour is over
             delete from takebacks t where t.space = v_due.space and t.prefix = v_due.prefix;
             continue;
@@ -3191,7 +3206,7 @@ begin
             when v_due.attempts >= p_attempts then 'given up: no renewal came' end;
         if v_end is not null then                            -- once for each, so not by _note()
             insert into events (space, kind, lessee, identity, server, reason, detail)
-            values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_due.server, v_end,
+            values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_from, v_end,
                     jsonb_build_object('prefix', v_due.prefix, 'attempt', v_due.attempts));
             if v_due.reason = 'shortage' then
                 update takebacks t set attempts = -1, next_at = now() + interval '1 hour', reason = v_end
@@ -3207,11 +3222,11 @@ begin
          where l.lessee = v_due.lessee
         returning l.identity, l.address, l.port, l.relayed, l.hardware, l.nonce, l.replay
              into identity, address, port, relayed, hardware, nonce, replay;
-        server := v_due.server;
+        server := v_from;
         blocks := jsonb_build_array(_wire(v_due.prefix, v_due.hierarchical, false));
         attempt := v_due.attempts + 1;
         insert into events (space, kind, lessee, identity, server, reason, detail)
-        values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_due.server, v_due.reason,
+        values (v_due.space, 'takeback', v_due.lessee, v_due.identity, v_from, v_due.reason,
                 jsonb_build_object('prefix', v_due.prefix, 'attempt', attempt));
         return next;
     end loop;

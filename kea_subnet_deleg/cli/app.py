@@ -6,9 +6,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,7 +18,7 @@ from kea_subnet_deleg import __version__
 from kea_subnet_deleg.cli.output import print_done, print_json, print_rows
 from kea_subnet_deleg.ledger import Admin, LedgerError, Pool, Selector
 from kea_subnet_deleg.ledger.admin import DEFAULT_POOL_NAME, DEFAULT_SPACE_NAME
-from kea_subnet_deleg.ledger.ledger import SCHEMA_VERSION
+from kea_subnet_deleg.ledger.ledger import READ_ONLY, SCHEMA_VERSION
 from kea_subnet_deleg.runtime.policies import known_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.wire import Vss
@@ -75,12 +77,23 @@ def _fail(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+@contextmanager
+def _ledger(dsn: str) -> Iterator[Admin]:
+    """Connect to a ledger of this version."""
+    with Admin(dsn) as admin:
+        admin.check_version()
+        yield admin
+
+
 def main() -> None:
     """Run the command line; an error the operator can mend ends it with a line on stderr and status 1."""
     try:
         app()
     except LedgerError as error:
         sys.stderr.write(f"kea-subnet-deleg: {error}\n")
+        sys.exit(1)
+    except OSError as error:  # standard output is full, or gone
+        sys.stderr.write(f"kea-subnet-deleg: {error.strerror or error}\n")
         sys.exit(1)
     except UnicodeEncodeError as error:  # an argument of another encoding
         sys.stderr.write(f"kea-subnet-deleg: {error.object.encode(errors='backslashreplace').decode()}: not UTF-8\n")
@@ -120,11 +133,12 @@ def ledger_upgrade(dsn: Dsn = "", as_json: Json = False) -> None:
 @ledger.command("check")
 def ledger_check(dsn: Dsn = "", as_json: Json = False) -> None:
     """Look for violations of the ledger's invariants; exit status 1 if there are any."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         violations = [
             {"invariant": v.invariant, "space": v.space, "prefix": v.prefix, "detail": v.detail} for v in admin.check()
         ]
-    print_rows(violations, ("invariant", "space", "prefix", "detail"), as_json, "every invariant holds")
+        standby = "" if admin.writable() else f"; servers can't use it from here: {READ_ONLY}"
+    print_rows(violations, ("invariant", "space", "prefix", "detail"), as_json, "every invariant holds" + standby)
     if violations:
         raise typer.Exit(1)
 
@@ -145,7 +159,7 @@ def ledger_retention(
     as_json: Json = False,
 ) -> None:
     """Show or say how long events are kept. Of what goes, the last event of each prefix stays (deleg.events_kept)."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         if days is not None:
             admin.history_keep(None if days == "none" else int(days))
         kept = admin.history_kept()
@@ -163,6 +177,7 @@ def ledger_restored(
             "--longest", min=1, max=4294967294, help="Seconds: the longest lease that can have been granted since."
         ),
     ],
+    force: Annotated[bool, typer.Option("--force", help="Also while servers are connected to it.")] = False,
     dsn: Dsn = "",
     as_json: Json = False,
 ) -> None:
@@ -170,7 +185,12 @@ def ledger_restored(
 
     What somebody may hold whom it does not know is leased to nobody for so long; what is leased by it is kept for so long at least.
     """
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
+        servers = admin.servers_connected()
+        if servers and not force:
+            _fail(
+                f"{servers} connections of servers use this ledger: is it the right one? Stop them first, or say --force"
+            )
         found = admin.restored(longest)
     print_done(
         found._asdict(),
@@ -181,7 +201,10 @@ def ledger_restored(
 
 
 Space = Annotated[str, typer.Option("--space", help="Address space (VRF, tenant).")]
-Length = Annotated[int | None, typer.Option(min=1, max=30)]
+
+
+def _length(text: str) -> Any:
+    return typer.Option(min=1, max=30, help=text + " Default: the server's.")
 
 
 def _client_id(text: str) -> bytes:
@@ -196,7 +219,10 @@ def _client_id(text: str) -> bytes:
     return octets
 
 
-ClientId = Annotated[list[bytes] | None, typer.Option(parser=_client_id, metavar="HEX")]
+ClientId = Annotated[
+    list[bytes] | None,
+    typer.Option(parser=_client_id, metavar="HEX", help="Client identifier of a member; may be repeated."),
+]
 
 
 def _vpn(text: str) -> str:
@@ -214,7 +240,7 @@ def _vpn(text: str) -> str:
 @space.command("add")
 def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn = "", as_json: Json = False) -> None:
     """Add an address space. Prefixes may overlap those of other spaces."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         admin.space_add(name)
     print_done({"space": name}, f"added space {name}", as_json)
 
@@ -239,7 +265,7 @@ def space_select(
     """Say by what requests are known to belong to a space: by one of a VSS, a relay's network, a lessee."""
     if sum(value is not None for value in (vss, network, client_id)) != 1:
         _fail("exactly one of --vss, --network and --client-id is needed")
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         admin.space_select(name, Selector(0, vss, network, client_id))
     text = f"space {name} is selected by {vss or network or (client_id or b'').hex(':')}"
     print_done({"space": name, "vss": vss, "network": network, "client_id": client_id}, text, as_json)
@@ -248,7 +274,7 @@ def space_select(
 @space.command("list")
 def space_list(dsn: Dsn = "", as_json: Json = False) -> None:
     """Show the spaces and what selects them."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         rows = admin.spaces()
     print_rows(rows, ("space", "vss", "network", "client_id"), as_json, "no spaces")
 
@@ -266,9 +292,11 @@ def pool_add(
         list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated; '': none.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="Policy of the pool. Default: the server's.")] = None,
-    default_prefix_length: Length = None,
-    min_prefix_length: Length = None,
-    max_prefix_length: Length = None,
+    default_prefix_length: Annotated[
+        int | None, _length("Prefix length of the block given where no size is asked.")
+    ] = None,
+    min_prefix_length: Annotated[int | None, _length("Prefix length of the largest block given.")] = None,
+    max_prefix_length: Annotated[int | None, _length("Prefix length of the smallest block given.")] = None,
     lease_time: Annotated[
         int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")
     ] = None,
@@ -292,7 +320,7 @@ def pool_add(
     }
     terms = {key: value for key, value in given.items() if value is not None}
     new = Pool(prefix, pool_name, max_lease_time, space_name, terms)
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         admin.pool_add(new)
     print_done(
         {"space": space_name, "origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time},
@@ -304,7 +332,7 @@ def pool_add(
 @pool.command("list")
 def pool_list(dsn: Dsn = "", as_json: Json = False) -> None:
     """Show the pools and how much of each is free."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         rows = admin.pools()
     print_rows(
         rows,
@@ -317,7 +345,7 @@ def pool_list(dsn: Dsn = "", as_json: Json = False) -> None:
 @pool.command("remove")
 def pool_remove(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
     """Stop leasing from a pool. What is held of it is asked back at each renewal, and the pool goes when nothing is."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         held = admin.pool_remove(prefix, space_name)
         gone = all((pool["space"], pool["origin"]) != (space_name, prefix) for pool in admin.pools())
     if as_json:
@@ -333,7 +361,7 @@ def pool_remove(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn
 @pool.command("keep")
 def pool_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
     """Take `pool remove` back: subnets are leased from the pool again, and what is held of it is no longer asked back."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         admin.pool_keep(prefix, space_name)
     print_done({"origin": prefix, "closing": False}, f"{prefix} stays", as_json)
 
@@ -341,7 +369,7 @@ def pool_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn =
 @lease.command("list")
 def lease_list(dsn: Dsn = "", as_json: Json = False) -> None:
     """Show every subnet that is not free: who holds it, until when, how full it is."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         rows = admin.subnets()
     columns = (
         "space",
@@ -364,7 +392,7 @@ def lease_deprecate(
     prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False
 ) -> None:
     """Ask the holder, at its next renewal, to give a subnet up (RFC 6656, flag d)."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         done = admin.lease_deprecate(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased, or was asked back already; see `lease list`")
@@ -376,7 +404,7 @@ def lease_takeback(
     prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False
 ) -> None:
     """Ask the holder now to give a subnet up: it is told to renew (FORCERENEW), and the renewal is answered with flag d."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         done = admin.lease_takeback(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased; see `lease list`")
@@ -387,7 +415,7 @@ def lease_takeback(
 @lease.command("keep")
 def lease_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn = "", as_json: Json = False) -> None:
     """Take `lease deprecate` or `lease takeback` back: the next renewal is answered without flag d."""
-    with Admin(dsn) as admin:
+    with _ledger(dsn) as admin:
         done = admin.lease_keep(prefix, space_name)
     if not done:
         _fail(f"{prefix} is not leased, or not asked back; see `lease list`")

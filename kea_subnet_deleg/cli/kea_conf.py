@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -42,9 +44,24 @@ def check(path: Path) -> Settings:
     except json.JSONDecodeError as error:
         raise BadConfiguration(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     try:
-        return Settings.from_json(json.dumps(_parameters(configuration)))
+        settings = Settings.from_json(json.dumps(_parameters(configuration)))
     except BadSettings as error:
         raise BadConfiguration(str(error)) from None
+    if settings.python_path is not None and not _has_package(settings.python_path):
+        raise BadConfiguration(
+            f'python-path: "{settings.python_path}": kea_subnet_deleg is not installed in this directory'
+        )
+    return settings
+
+
+def _has_package(path: str) -> bool:
+    """Whether our package is found in a site-packages directory, as by the hook: by a Python that looks nowhere else."""
+    program = (
+        "import importlib.util, site, sys; site.addsitedir(sys.argv[1]);"
+        " sys.exit(importlib.util.find_spec('kea_subnet_deleg') is None)"
+    )
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", program, path], check=False)  # noqa: S603  # path is data
+    return found.returncode == 0
 
 
 def as_json(text: str) -> str:

@@ -7,7 +7,16 @@ atomic in schema.sql, the invariants in both.
 
 from kea_subnet_deleg.ledger.admin import Admin, Pool, Violation
 from kea_subnet_deleg.ledger.directory import Directory, PoolTerms, Selector
-from kea_subnet_deleg.ledger.ledger import NETWORKS, SWEEP, ForceRenew, Ledger, LedgerError, LedgerUnavailable, Swept
+from kea_subnet_deleg.ledger.ledger import (
+    NETWORKS,
+    SWEEP,
+    ForceRenew,
+    Ledger,
+    LedgerError,
+    LedgerUnavailable,
+    LedgerUnusable,
+    Swept,
+)
 from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, Networks, ReservedBlock, Served
 from kea_subnet_deleg.ledger.operations import (
     Accept,
@@ -45,6 +54,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "LedgerUnavailable",
+    "LedgerUnusable",
     "Listing",
     "LocalBlock",
     "Measured",

@@ -72,6 +72,18 @@ class Admin:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def check_version(self) -> None:
+        """Raise LedgerError where there is no ledger, or one of another version than this package works with."""
+        with _errors():
+            version = int(self._rows("schema_version")[0]["max"])
+        if version != SCHEMA_VERSION:
+            raise LedgerError(wrong_version(version))
+
+    def writable(self) -> bool:
+        """Return whether anything can be changed here: not on a standby."""
+        with _errors():
+            return bool(self._rows("writable")[0]["writable"])
+
     def initialize(self) -> bool:
         """Create the ledger in this database, all of it or nothing. False: there is one already, and it is untouched."""
         with _errors():
@@ -89,7 +101,10 @@ class Admin:
         ledger, or a newer one.
         """
         with _errors(), self._connection.transaction():
-            self._rows("lock_schema_version")
+            try:
+                self._rows("lock_schema_version")
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise LedgerError(f"only the ledger's owner can upgrade it ({describe(error)})") from None
             version = int(self._rows("schema_version")[0]["max"])
             if version > SCHEMA_VERSION:
                 raise LedgerError(wrong_version(version))
@@ -169,6 +184,11 @@ class Admin:
         """Return report.subnets."""
         with _errors():
             return self._rows("subnets")
+
+    def servers_connected(self) -> int:
+        """Return how many connections of servers there are to this database."""
+        with _errors():
+            return int(self._rows("servers_connected")[0]["connections"])
 
     def restored(self, longest: int) -> Restored:
         """Say that the ledger is of a backup, which does not know what was leased since, for `longest` seconds at most.

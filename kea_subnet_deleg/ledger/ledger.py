@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -33,12 +34,24 @@ _DEFAULTS: Final = {
 }
 
 _TRANSIENT: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
-# Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary: not the query's fault.
-_UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+# Cancelled (a timeout, a server that stops), out of resources, shut down, or no longer the primary; the ledger, or the right to use it,
+# was taken away: not the query's fault.
+_UNAVAILABLE: Final = (
+    psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedTable,
+)
+_CLOSES: Final = ("57P01", "57P02", "57P03")
+"""SQLSTATE of what PostgreSQL says as it closes a connection: it is shut down, or has crashed. The latter is but a warning."""
 _ATTEMPTS: Final = 3
 _NOT_CONNECTED: Final = "not connected"
 _WAITS_FOR_STANDBY: Final = "SyncRepWaitForLSN"
 """The function of PostgreSQL's that waits for a synchronous standby: its messages are translated, their origin is not."""
+
+READ_ONLY: Final = "it is read-only: a standby, or default_transaction_read_only is on"
 
 GRACE: Final = 5.0
 """Seconds beyond the statement timeout after which nothing is expected of PostgreSQL any more. It gives statements up itself, and says
@@ -58,6 +71,10 @@ class LedgerError(Exception):
 
 class LedgerUnavailable(LedgerError):
     """No answer from PostgreSQL, or no usable ledger in it. What was asked may or may not have been committed."""
+
+
+class LedgerUnusable(LedgerUnavailable):
+    """PostgreSQL answers, and does not do it: a new connection may be no better."""
 
 
 class Swept(NamedTuple):
@@ -94,11 +111,14 @@ class ForceRenew(NamedTuple):
 
 
 def check_dsn(dsn: str) -> str | None:
-    """Return what is wrong with a PostgreSQL connection string, None if nothing is."""
+    """Return what is wrong with a PostgreSQL connection string, None if nothing is. It tells no values: one may be secret."""
     try:
         conninfo.conninfo_to_dict(dsn)
     except (psycopg.Error, UnicodeError) as error:
-        return str(error).strip()
+        text = str(error).strip()
+        return (
+            text if text.startswith("invalid connection option") else re.sub(r'"[^"]*"', '"..."', text, flags=re.DOTALL)
+        )
     return None
 
 
@@ -140,6 +160,7 @@ class Ledger:
         self._overdue = False
         self._unreplicated = False
         self._farewell = ""  # what PostgreSQL said as it closed the connection
+        self._answered = False
         self._listening = False
         self._notified: set[str] = set()
 
@@ -147,6 +168,11 @@ class Ledger:
     def connected(self) -> bool:
         """Whether the last call found the ledger there."""
         return self._connection is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was done by this connection: not only that it could be made."""
+        return self._answered
 
     def check(self) -> None:
         """See whether PostgreSQL has closed the connection since the last call. Never waits.
@@ -182,6 +208,7 @@ class Ledger:
                 "select set_config('statement_timeout', %s, false)", (str(round(self._statement_timeout * 1000)),)
             )
             version = connection.execute(QUERIES["schema_version"]).fetchone()
+            writable = connection.execute(QUERIES["writable"]).fetchone()
         except psycopg.Error as error:
             why = self._why(error)
             self._drop(connection)
@@ -191,6 +218,10 @@ class Ledger:
         if version is None or version[0] != SCHEMA_VERSION:
             self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
+        if writable != (True,):
+            self._drop(connection)
+            raise LedgerUnavailable(READ_ONLY)
+        self._answered = False
         connection.add_notify_handler(lambda notify: self._notified.add(notify.payload))
         connection.add_notice_handler(self._hear)
         self._connection, self._cursor = connection, connection.cursor()
@@ -199,8 +230,8 @@ class Ledger:
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
         """Note that PostgreSQL closes the connection, or waits no longer for its standby: then it says that all is well, and warns."""
-        if notice.severity_nonlocalized == "FATAL":
-            self._farewell = notice.message_primary or "FATAL"
+        if notice.severity_nonlocalized == "FATAL" or notice.sqlstate in _CLOSES:
+            self._farewell = notice.message_primary or "it closes the connection"
         if notice.source_function == _WAITS_FOR_STANDBY:
             self._unreplicated = True
 
@@ -442,10 +473,13 @@ class Ledger:
             cursor.execute(QUERIES[query], parameters)
             rows = cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            if cursor.connection.broken or (isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT)):
+            if cursor.connection.broken:
                 why = self._why(error)
                 self.close()
                 raise LedgerUnavailable(why) from None
+            if isinstance(error, _UNAVAILABLE) and not isinstance(error, _TRANSIENT):
+                self.close()
+                raise LedgerUnusable(describe(error)) from None
             raise
         finally:
             self._asked = None
@@ -454,4 +488,5 @@ class Ledger:
             raise LedgerUnavailable(
                 "committed here, but a failover would forget it: the wait for the standby was cancelled"
             )
+        self._answered = True
         return rows

@@ -139,6 +139,15 @@ select deleg.keep_events();
 -- The version of the schema in this database; an error where there is none
 select max(version) from deleg.schema_version;
 
+-- writable --
+-- Whether anything can be changed: not by a standby
+select current_setting('transaction_read_only') = 'off' as writable;
+
+-- servers_connected --
+-- Connections of servers to this database
+select count(*) as connections from pg_stat_activity
+ where datname = current_database() and (usename = 'kea_deleg_hook' or application_name = 'kea-subnet-deleg') and pid <> pg_backend_pid();
+
 -- lock_schema_version --
 -- One upgrade at a time
 lock table deleg.schema_version in exclusive mode;

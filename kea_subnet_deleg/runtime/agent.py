@@ -20,7 +20,7 @@ from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.shortages import OURSELVES, Shortages
 from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable
 from kea_subnet_deleg.runtime.connection import Keeper
-from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.journal import Failures, KeaJournal
 
 LONGEST_REST: Final = 5.0
 """Seconds between two turns at most."""
@@ -130,6 +130,7 @@ class Agent:
         self._prepare = prepare
         self._refresh = refresh
         self._clock = clock
+        self._failures = Failures(journal, clock)
         self._lacks = lacks
         self._hurry = hurry
         self._missing_since = math.inf
@@ -184,7 +185,7 @@ class Agent:
                 except LedgerUnavailable as error:
                     self._listening = False
                     if not self._stopping:
-                        self._keeper.lost(str(error))
+                        self._keeper.lost(error)
                 except (LedgerError, KeaRefused, KeaUnavailable) as error:
                     if not self._stopping:
                         self._failed("SUBNET_DELEG_AGENT_FAILED", str(error))
@@ -199,7 +200,7 @@ class Agent:
                 self._wakes.close()
 
     def _failed(self, identifier: str, text: str) -> None:
-        self._journal.error(identifier, text)
+        self._failures.tell("agent", identifier, text)
         self._rest_until = self._clock() + PAUSE_AFTER_FAILURE
 
     def _turn(self) -> None:

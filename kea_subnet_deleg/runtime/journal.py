@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from kea_subnet_deleg.runtime.bridge import Kea, Severity
+
+AGAIN: Final = 60.0
+"""Seconds after which a failure that goes on is logged once more."""
 
 
 class KeaJournal:
@@ -40,3 +46,26 @@ class KeaJournal:
     def count(self, counter: str, n: int = 1) -> None:
         """Add to a counter."""
         self._kea.count(counter, n)
+
+
+class Failures:
+    """What fails again and again is logged once a minute, in the same words; at once in others.
+
+    Parameters
+    ----------
+    clock : callable
+        Monotonic seconds.
+    """
+
+    def __init__(self, journal: KeaJournal, clock: Callable[[], float]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def tell(self, what: str, identifier: str, text: str) -> None:
+        """Log that `what` has failed, unless that was said a moment ago."""
+        said, at = self._told.get(what, ("", 0.0))
+        now = self._clock()
+        if text != said or now - at >= AGAIN:
+            self._told[what] = (text, now)
+            self._journal.error(identifier, text)

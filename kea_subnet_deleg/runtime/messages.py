@@ -31,7 +31,8 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_MALFORMED": "A message with option 220 can't be read, or says what RFC 6656 forbids. It got no answer.",
         "SUBNET_DELEG_OPERATION_FAILED": "The ledger refused one message of a batch; the others were served. This points to a "
         "defect in the hook or to a ledger changed by hand.",
-        "SUBNET_DELEG_AGENT_FAILED": "Obtaining space, or looking after networks, failed and is tried again in a second.",
+        "SUBNET_DELEG_AGENT_FAILED": "Obtaining space, or looking after networks, failed and is tried again each second; said once "
+        "a minute.",
         "SUBNET_DELEG_UPSTREAM_UNREACHABLE": "An upstream can't be asked for space, for the reason given; said once.",
         "SUBNET_DELEG_OBTAINED": "An upstream leased a subnet to this domain, or has it as leased to it: it is used from now on.",
         "SUBNET_DELEG_NOTHING_OBTAINED": "Upstreams give nothing of what is wanted, for the reason given. They are asked again after "
@@ -56,6 +57,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "hosts keep their addresses at most until the time given. See what the upstream says, or why it is silent.",
         "SUBNET_DELEG_NETWORK_STUCK": "A network does not grow: Kea does not serve one of its blocks, mostly since a subnet of its own "
         "configuration overlaps it; or Kea does not know the network. Tried again every five seconds.",
-        "SUBNET_DELEG_TIMER_FAILED": "Work that is done from time to time failed and is tried again at its next turn.",
+        "SUBNET_DELEG_TIMER_FAILED": "Work that is done from time to time failed and is tried again at its next turn; said once a "
+        "minute.",
     }
 )

@@ -23,7 +23,7 @@ class Parameter:
     """One key of `parameters`. `kind` is a JSON type; `default` None where it is required, derived, or there is none.
 
     `check` returns what is wrong with a string. `parse` makes values of an array's elements (JSON Schema `items`), or raises ValueError
-    with the element, what is wrong and what is allowed.
+    with the element, what is wrong and what is allowed. What is `secret`, or may have a secret in it, is not shown.
     """
 
     kind: str
@@ -36,6 +36,7 @@ class Parameter:
     check: Callable[[str], str | None] | None = None
     items: Mapping[str, Any] | None = None
     parse: Callable[[Any], Any] | None = None
+    secret: bool = False
 
     @property
     def allowed(self) -> str:

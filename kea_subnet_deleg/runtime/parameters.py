@@ -21,6 +21,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "of a domain has the same ledger.",
         required=True,
         check=check_dsn,
+        secret=True,
     ),
     "server-name": Parameter(
         "string", None, "This server's name in the ledger's list of servers. Default: the host's name."

@@ -75,6 +75,9 @@ class _Service:
         self._timer_ledger = Ledger(settings.dsn, settings.statement_timeout)
         self._authenticator = Authenticator(settings.auth_keys, ReplayCounter())
         self._agent_ledger = Ledger(settings.dsn, settings.statement_timeout)
+        self._worker_keepers = [self._keeper("worker", ledger) for ledger in self._worker_ledgers]
+        self._timer_keeper = self._keeper("timers", self._timer_ledger)
+        self._agent_keeper = self._keeper("agent", self._agent_ledger)
         self._days_due = 0.0
         self._domain = Domain()
         self._shortages = Shortages(
@@ -107,7 +110,7 @@ class _Service:
                 Task("events", EVENTS_INTERVAL, self._keep_events),
             ],
             self._timer_ledger,
-            self._keeper("timers", self._timer_ledger),
+            self._timer_keeper,
             self._journal,
             time.monotonic,
         )
@@ -118,7 +121,7 @@ class _Service:
             settings,
             self._journal,
             self._agent_ledger,
-            self._keeper("agent", self._agent_ledger),
+            self._agent_keeper,
             agents_role,
             self._shortages,
             self._own,
@@ -134,7 +137,7 @@ class _Service:
                 kea,
                 self._journal,
                 ledger,
-                self._keeper("worker", ledger),
+                keeper,
                 role,
                 self._announce,
                 self._freshen,
@@ -143,7 +146,7 @@ class _Service:
                 shift,
                 self._agent.give if settings.upstreams else None,
             )
-            for ledger, role in zip(self._worker_ledgers, roles, strict=True)
+            for ledger, keeper, role in zip(self._worker_ledgers, self._worker_keepers, roles, strict=True)
         ]
         self._ledgers = [*self._worker_ledgers, self._timer_ledger, self._agent_ledger]
         self._watchdog = Watchdog(self._ledgers)
@@ -302,9 +305,9 @@ class _Service:
                 {
                     "server-name": self._name,
                     "policy": self._settings.policy,
-                    "ledger-connected": all(ledger.connected for ledger in self._worker_ledgers),
-                    "timers-connected": self._timer_ledger.connected,
-                    "agent-connected": self._agent_ledger.connected,
+                    "ledger-connected": all(keeper.good for keeper in self._worker_keepers),
+                    "timers-connected": self._timer_keeper.good,
+                    "agent-connected": self._agent_keeper.good,
                     "figures-as-of": None if self._views.as_of is None else _utc(self._views.as_of),
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],
                 }

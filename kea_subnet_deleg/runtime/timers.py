@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.runtime.connection import Keeper
-from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.journal import Failures, KeaJournal
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class Timers:
         self._keeper = keeper
         self._journal = journal
         self._clock = clock
+        self._failures = Failures(journal, clock)
         self._changed = threading.Event()
         self._stopping = False
         self._hurried = False
@@ -94,10 +95,10 @@ class Timers:
             return task.work(self._ledger)
         except LedgerUnavailable as error:
             if not self._stopping:
-                self._keeper.lost(str(error))
+                self._keeper.lost(error)
         except LedgerError as error:
-            self._journal.error("SUBNET_DELEG_TIMER_FAILED", f"{task.name}: {error}")
+            self._failures.tell(task.name, "SUBNET_DELEG_TIMER_FAILED", f"{task.name}: {error}")
         except Exception:
             self._journal.count("exceptions")
-            self._journal.error("SUBNET_DELEG_EXCEPTION", f"{task.name}: {traceback.format_exc()}")
+            self._failures.tell(task.name, "SUBNET_DELEG_EXCEPTION", f"{task.name}: {traceback.format_exc()}")
         return None

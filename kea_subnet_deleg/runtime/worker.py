@@ -189,7 +189,7 @@ class Worker:
             self._role.serve(packets, self._kea.send)
         except LedgerUnavailable as error:
             self._journal.count("ledger-down", len(packets))
-            self._keeper.lost(str(error))
+            self._keeper.lost(error)
         except LedgerError as error:
             self._journal.count("conflicts", len(packets))
             self._journal.error("SUBNET_DELEG_OPERATION_FAILED", str(error))

@@ -134,7 +134,14 @@ def test_what_is_not_utf_8(dsn: str) -> None:
 
 
 @pytest.mark.usefixtures("scene")
-def test_a_ledger_that_was_restored(dsn: str) -> None:
+def test_a_ledger_that_was_restored(dsn: str, scene: Database) -> None:
+    text = refused("ledger", "restored", "--longest", "86400", dsn=dsn)
+    assert "1 connections of servers use this ledger" in text
+    assert scene.sql("select restored_until from deleg.domain") == [(None,)]
+    assert good_json("ledger", "restored", "--longest", "1", "--force", dsn=dsn)["leased"] == 1
+    scene.sql(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and usename = 'kea_deleg_hook'"
+    )
     said = good("ledger", "restored", "--longest", "86400", dsn=dsn)
     assert re.fullmatch(
         r"for 86400 s, \d+ blocks are withheld, 1 leases are kept, and 0 blocks of our own networks are served on\n",
@@ -289,6 +296,57 @@ def test_a_ledger_of_another_version(database: Database, dsn: str) -> None:
         assert "run `kea-subnet-deleg ledger upgrade`" in refused("ledger", "retention", dsn=dsn)
     finally:
         database.sql("alter function deleg.history_kept_otherwise() rename to history_kept")
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(1, "run `kea-subnet-deleg ledger upgrade`"), (999, "install the version")]
+)
+@pytest.mark.parametrize(
+    "arguments", [("ledger", "check"), ("pool", "add", "10.0.0.0/8"), ("lease", "list"), ("ledger", "retention", "3")]
+)
+def test_a_ledger_that_says_that_it_has_another_version(
+    database: Database, dsn: str, version: int, remedy: str, arguments: tuple[str, ...]
+) -> None:
+    before = database.sql("select max(version) from deleg.schema_version")[0][0]
+    database.sql("update deleg.schema_version set version = %s", version)
+    try:
+        text = refused(*arguments, dsn=dsn)
+    finally:
+        database.sql("update deleg.schema_version set version = %s", before)
+    assert text.startswith(f"kea-subnet-deleg: its schema has version {version}, needed is {before}: {remedy}")
+    assert database.sql("select count(*) from deleg.origins") == [(0,)]
+
+
+def test_a_ledger_that_servers_cant_write(dsn: str) -> None:
+    """As a standby: it may be looked at."""
+    assert good("ledger", "check", dsn=dsn + " options='-c default_transaction_read_only=on'") == (
+        "every invariant holds; servers can't use it from here: it is read-only: a standby, or default_transaction_read_only is on\n"
+    )
+
+
+def test_upgrading_without_the_right_to(dsn: str) -> None:
+    assert refused("ledger", "upgrade", dsn=dsn).startswith(
+        "kea-subnet-deleg: only the ledger's owner can upgrade it ("
+    )
+
+
+@pytest.mark.parametrize("prefix", ["127.0.0.0/24", "0.0.0.0/1", "169.254.7.0/24", "224.0.0.0/4", "239.1.0.0/16"])
+def test_a_prefix_that_is_for_no_host(database: Database, dsn: str, prefix: str) -> None:
+    assert f"{prefix}: no host can have an address of " in refused("pool", "add", prefix, dsn=dsn)
+    assert database.sql("select count(*) from deleg.origins") == [(0,)]
+
+
+def test_standard_output_is_full(dsn: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "pool", "list", "--dsn", dsn],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "kea-subnet-deleg: No space left on device\n")
 
 
 def test_asking_a_lease_back_and_leaving_it(scene: Database, dsn: str) -> None:

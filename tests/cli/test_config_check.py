@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def complaint(conf: Path, text: str) -> str:
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
 def test_what_operators_copy_is_good(path: Path) -> None:
     assert good("config", "check", str(path)) == f"{path}: the parameters of libdhcp_subnet_deleg.so are good\n"
+
+
+@pytest.mark.parametrize("path", ["/nonexistent", "/usr/lib"])
+def test_a_python_path_without_our_package(conf: Path, path: str) -> None:
+    """Kea would not start."""
+    text = with_hooks({**OURS, "parameters": {"dsn": DSN, "python-path": path}})
+    assert complaint(conf, text) == f'python-path: "{path}": kea_subnet_deleg is not installed in this directory'
+
+
+def test_a_python_path_with_our_package(conf: Path) -> None:
+    conf.write_text(with_hooks({**OURS, "parameters": {"dsn": DSN, "python-path": sysconfig.get_path("purelib")}}))
+    good("config", "check", str(conf))
 
 
 def test_as_json(conf: Path) -> None:

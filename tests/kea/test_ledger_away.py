@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -99,6 +101,26 @@ def test_restarted_while_nobody_asks(site: Site) -> None:
         site.client().acquire(28)  # nobody waits for anything then
         site.lab.stop_ledger()
         site.lab.start_ledger()
+        site.client(patience=Patience(5.0, 1)).acquire(28)
+    assert site.counters()["ledger-down"] == before["ledger-down"]
+
+
+def wal_writer(site: Site) -> str:
+    """Return the number of one of PostgreSQL's own processes, nothing while it starts anew."""
+    try:
+        return site.lab.sql("select pid from pg_stat_activity where backend_type = 'walwriter'").strip()
+    except RuntimeError:
+        return ""
+
+
+def test_crashed_while_nobody_asks(site: Site) -> None:
+    """PostgreSQL closes all connections when one of its processes dies, with a warning."""
+    before = site.counters()
+    for _ in range(2):
+        site.client().acquire(28)
+        victim = wal_writer(site)
+        os.kill(int(victim), signal.SIGKILL)
+        wait_until(lambda: wal_writer(site) not in ("", victim))  # noqa: B023  # within this turn
         site.client(patience=Patience(5.0, 1)).acquire(28)
     assert site.counters()["ledger-down"] == before["ledger-down"]
 

@@ -212,14 +212,17 @@ class Model:
         client = asks.identity
         mine = self.of(client, *OUT)
         pushed = {self.held[block].xid for block in mine if self.held[block].push}  # flag s is of a whole OFFER
-        if not asks.blocks or not all(
-            block in mine
-            and self.held[block].hierarchical == hierarchical
-            and (self.held[block].xid in pushed or not more)
-            for block, hierarchical, more in ((asked.prefix, asked.hierarchical, asked.more) for asked in asks.blocks)
-        ):
+        known = [
+            asked.prefix
+            for asked in asks.blocks
+            if asked.prefix in mine
+            and self.held[asked.prefix].hierarchical == asked.hierarchical
+            and (self.held[asked.prefix].xid in pushed or not asked.more)
+        ]
+        # What is its own already, a NAK would have it give up.
+        if not known or (len(known) < len(asks.blocks) and all(self.held[block].state == "offered" for block in known)):
             return Outcome(Result.REFUSED)
-        kept = list(dict.fromkeys(asked.prefix for asked in asks.blocks))
+        kept = list(dict.fromkeys(known))
         lease_time = min(self.origin(b).within(self.held[b].lease_time) for b in kept)
         if lease_time < 1:
             return Outcome(Result.REFUSED)

@@ -8,10 +8,22 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kea_subnet_deleg.ledger import Accept, Contact, Note, Offer, Operation, Release, Renew, Renewal, Size, Wanted
+from kea_subnet_deleg.ledger import (
+    Accept,
+    Contact,
+    Note,
+    Offer,
+    Operation,
+    Release,
+    Renew,
+    Renewal,
+    Result,
+    Size,
+    Wanted,
+)
 from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS, batch_to_array
 from tests.conftest import Database
-from tests.ledger.scene import CONTACT, SERVER, Client
+from tests.ledger.scene import CONTACT, SERVER, Client, one, prefixes
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 """What a column of PostgreSQL can hold."""
@@ -105,3 +117,17 @@ def test_whatever_is_in_a_text(database: Database, texts: list[str], identity: b
     assert release["blocks"] == []
     assert all(bytes.fromhex(found["identity"]) == identity for found in (note, offer, renew, release))
     assert offer["contact"] == {"address": "0.0.0.1", "port": 0, "relayed": False, "hardware": identity[:17].hex()}
+
+
+def test_what_is_leased_to_it_already_is_not_refused_for_the_rest(database: Database) -> None:
+    """A REQUEST comes again, and names more than before: what it left out is no longer its own. A NAK would have it give up all."""
+    database.pool("10.64.0.0/24")
+    ledger, client = database.ledger(), Client.number(1)
+    offered = prefixes(one(ledger, client.offer(1, 26, 26, 26)))
+    assert prefixes(one(ledger, client.accept(1, *offered[:2]))) == offered[:2]
+    again = one(ledger, client.accept(1, *offered))
+    assert (again.result, prefixes(again)) == (Result.ACKNOWLEDGED, offered[:2])
+    part = one(ledger, client.accept(1, *offered[1:]))
+    assert (part.result, prefixes(part)) == (Result.ACKNOWLEDGED, offered[1:2])
+    assert one(ledger, client.accept(1, *offered[2:])).result is Result.REFUSED
+    assert database.violations() == []

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
@@ -161,6 +161,19 @@ def test_what_is_passed_over_an_operator_may_ask_back(database: Database) -> Non
     scene.database.sql("select deleg.lease_takeback('default', %s::cidr)", BLOCKS[0])
     orders = scene.ledger.takeback_due((SERVER,), (), True, 50, 5, 60.0)
     assert [(str(order.blocks[0].prefix), order.attempt) for order in orders] == [(BLOCKS[0], 1)]
+
+
+def test_the_event_says_who_asks_for_another_one(database: Database) -> None:
+    """The server that it is from has not been heard of for a minute; the other's address is in the message."""
+    database.pool("10.64.0.0/24")
+    ledger, other = database.ledger(), SERVER + 1
+    ledger.server_seen(other, "test", "0")
+    (block,) = lease(ledger, HOLDERS[0], 1, 26)
+    database.sql("select deleg.lease_takeback('default', %s)", IPv4Network(block))
+    (order,) = ledger.takeback_due((other,), (), False, 50, 5, 60.0)
+    assert order.server == other
+    events = "select host(server) from deleg.events where kind = 'takeback'"
+    assert database.sql(events) == [(str(IPv4Address(other)),)]
 
 
 def test_who_leased_it_last_is_who_asks_it_back(database: Database) -> None:

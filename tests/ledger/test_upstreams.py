@@ -321,6 +321,14 @@ def test_overlaps(database: Database) -> None:
     assert database.violations() == []
 
 
+def test_what_is_for_no_host_is_not_taken(database: Database) -> None:
+    """It goes back, as what overlaps does."""
+    ledger = database.ledger()
+    for prefix in ("127.0.0.0/24", "224.1.2.0/24", "169.254.0.0/16", "0.0.0.0/2"):
+        assert obtain(ledger, IPv4Network(prefix)) == ["overlaps"]
+    assert database.blocks() == {}
+
+
 def test_another_space(database: Database) -> None:
     """It may overlap, and its pool `default` is made."""
     database.sql("insert into deleg.spaces (space, name) values (1, 'tenant')")

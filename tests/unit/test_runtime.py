@@ -21,6 +21,7 @@ from kea_subnet_deleg.ledger import (
     Ledger,
     LedgerError,
     LedgerUnavailable,
+    LedgerUnusable,
     OperationFailed,
     Outcome,
     Release,
@@ -35,7 +36,7 @@ from kea_subnet_deleg.runtime import service
 from kea_subnet_deleg.runtime import watchdog as watchdog_module
 from kea_subnet_deleg.runtime import worker as worker_module
 from kea_subnet_deleg.runtime.bridge import Severity
-from kea_subnet_deleg.runtime.connection import FIRST_DELAY, Keeper
+from kea_subnet_deleg.runtime.connection import FIRST_DELAY, GOOD_AFTER, Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.timers import Task, Timers
@@ -88,7 +89,7 @@ def test_pauses_grow_and_one_reason_is_logged_once(kea: FakeKea, tmp_path: Path)
     for pause, nominal in zip(pauses, [FIRST_DELAY, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0], strict=True):
         assert nominal * 0.75 <= pause <= nominal * 1.25
     assert len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 1
-    keeper.lost("another reason")
+    keeper.lost(LedgerUnavailable("another reason"))
     assert len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")) == 2
     assert keeper.wait(0.01) == 0.05
 
@@ -98,15 +99,62 @@ def test_connecting_resets_the_pauses(kea: FakeKea, database: Database) -> None:
     ledger = Ledger(database.dsn("kea_deleg_hook"), TIMEOUT)
     keeper = Keeper("worker", ledger, 10.0, KeaJournal(kea), clock)
     for _ in range(5):
-        keeper.lost("gone")
+        keeper.lost(LedgerUnavailable("gone"))
     assert not keeper.ready()
     clock.now += 10.0
     assert keeper.ready()
     assert keeper.wait(1.0) == 1.0
     ledger.close()
-    keeper.lost("gone")
+    keeper.lost(LedgerUnavailable("gone"))
     assert keeper.wait(60.0) <= FIRST_DELAY * 1.25
     assert len(kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == 1
+
+
+def test_a_connection_that_is_good_for_nothing_does_not_reset_them(kea: FakeKea, database: Database) -> None:
+    """Where PostgreSQL answers and refuses, as long as its disk is full or a right is missing: one line, not two for each message."""
+    clock, changes = Clock(), list[bool]()
+    ledger = database.ledger()
+    keeper = Keeper("worker", ledger, 10.0, KeaJournal(kea), clock, lambda: changes.append(keeper.good))
+    clock.now += 1.0
+    pauses = []
+    database.sql("revoke execute on function deleg.totals() from kea_deleg_hook")
+    try:
+        for _ in range(8):
+            assert keeper.ready()
+            with pytest.raises(LedgerUnavailable, match="permission denied for function totals") as error:
+                ledger.totals()
+            keeper.lost(error.value)
+            pauses.append(keeper.wait(60.0))
+            clock.now += pauses[-1]
+    finally:
+        database.sql("grant execute on function deleg.totals() to kea_deleg_hook")
+    assert pauses[-1] >= 7.5
+    assert (len(kea.logged("SUBNET_DELEG_LEDGER_DOWN")), kea.logged("SUBNET_DELEG_LEDGER_CONNECTED")) == (1, [])
+    for _ in range(2):
+        assert keeper.ready()
+        assert not keeper.good
+    assert ledger.totals() == []
+    assert keeper.ready()
+    assert keeper.good
+    assert kea.logged("SUBNET_DELEG_LEDGER_CONNECTED") == ["for the worker"]
+    assert changes == [False, True]
+    ledger.close()
+    keeper.lost(LedgerUnavailable("gone"))
+    assert keeper.wait(60.0) <= FIRST_DELAY * 1.25
+
+
+def test_in_time_a_connection_is_good_though_nothing_was_asked(kea: FakeKea, database: Database) -> None:
+    clock = Clock()
+    ledger = database.ledger()
+    keeper = Keeper("worker", ledger, 10.0, KeaJournal(kea), clock)
+    ledger.close()
+    keeper.lost(LedgerUnusable("the disk is full"))
+    clock.now += 1.0
+    assert keeper.ready()
+    clock.now += GOOD_AFTER - 1.0
+    assert (keeper.ready(), keeper.good) == (True, False)
+    clock.now += 1.0
+    assert (keeper.ready(), keeper.good) == (True, True)
 
 
 # ------------------------------------------------------------------------------------------------ the ledger's connection
@@ -241,9 +289,10 @@ def test_a_standby_is_no_ledger(database: Database) -> None:
     ledger = database.ledger()
     database.sql("alter role kea_deleg_hook set default_transaction_read_only = on")
     try:
-        ledger.connect()
-        with pytest.raises(LedgerUnavailable, match="read-only"):
-            ledger.server_seen(1, "x", "x")
+        assert ledger.totals() == []  # for this connection, it began too late
+        with pytest.raises(LedgerUnavailable, match="it is read-only"):
+            ledger.connect()
+        assert not ledger.connected
     finally:
         database.sql("alter role kea_deleg_hook reset default_transaction_read_only")
 
@@ -632,9 +681,9 @@ def test_a_lost_ledger_is_lost_once(kea: FakeKea, database: Database, monkeypatc
     keeper = Keeper("timers", ledger, 10.0, journal, time.monotonic)
     lost = keeper.lost
 
-    def note(why: str) -> None:
-        losses.append(why)
-        lost(why)
+    def note(error: LedgerUnavailable) -> None:
+        losses.append(str(error))
+        lost(error)
 
     monkeypatch.setattr(keeper, "lost", note)
     timers = Timers([Task(str(n), 0.05, look) for n in range(5)], ledger, keeper, journal, time.monotonic)
