@@ -262,7 +262,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "python-path": Parameter(
         "string",
         None,
-        "Folder to load the Python package from. Default: found from where the hook library is installed.",
+        "Folder to load the Python package from, read once, when Kea starts. Default: found from where the hook library is installed.",
     ),
 }
 
