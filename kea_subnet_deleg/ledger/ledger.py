@@ -189,10 +189,11 @@ class Ledger:
             self.close()
             raise LedgerUnavailable(describe(error)) from None
 
-    def connect(self) -> None:
-        """Connect, and see that the schema is the one this version works with.
+    def connect(self, *, reading: bool = False) -> None:
+        """Connect, and see that the schema is the one this version works with, and can be written.
 
-        Raises LedgerUnavailable; seconds may pass until then (connect_timeout in the DSN).
+        `reading`: nothing is to be written; a standby will do. Raises LedgerUnavailable; seconds may pass until then (connect_timeout
+        in the DSN).
         """
         self.close()
         try:
@@ -218,7 +219,7 @@ class Ledger:
         if version is None or version[0] != SCHEMA_VERSION:
             self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
-        if writable != (True,):
+        if writable != (True,) and not reading:
             self._drop(connection)
             raise LedgerUnavailable(READ_ONLY)
         self._answered = False

@@ -122,7 +122,7 @@ def served_at_once(kea: Kea, settings: Settings) -> str | None:
     journal = KeaJournal(kea)
     ledger = Ledger(settings.dsn, settings.statement_timeout)
     try:
-        ledger.connect()
+        ledger.connect(reading=True)
         request: Any = _addressing(kea, settings, journal, Networks(ledger), _OurAddresses()).configured()
     finally:
         ledger.close()

@@ -121,7 +121,7 @@ def _check(key: str, value: object) -> None:
     parameter = PARAMETERS.get(key)
     if parameter is None:
         raise BadSettings(f"{key}: {shown(value)}: no such parameter; allowed are {', '.join(sorted(PARAMETERS))}")
-    text = "not shown" if parameter.secret and isinstance(value, str) and value else shown(value)
+    text = "(not shown)" if parameter.secret and isinstance(value, str) and value else shown(value)
     if not parameter.accepts(value):
         raise BadSettings(f"{key}: {text}: must be {parameter.allowed}")
     if parameter.check is not None and isinstance(value, str) and (fault := parameter.check(value)):

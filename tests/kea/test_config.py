@@ -37,7 +37,7 @@ BAD = {
     '"policy": "greedy"': 'policy: "greedy": no such policy; allowed is one of best-fit, proportional',
     '"max-prefix-length": 20': "default-prefix-length: 24: must not be more than max-prefix-length, which is 20",
     '"lease-tyme": 60': "lease-tyme: 60: no such parameter; allowed are allow, ample-above, auth-keys, batch-size, ",
-    '"dsn": "hots=/run"': 'dsn: "hots=/run": invalid connection option "hots"',
+    '"dsn": "hots=/run"': 'dsn: (not shown): invalid connection option "hots"',
     '"auth-keys": [{"id": 1, "key": "0011", "client-id": "01"}]': (
         "auth-keys[0]: key: (not shown, 2 octets): must be 16 to 64 octets in hexadecimal"
     ),

@@ -293,6 +293,8 @@ def test_a_standby_is_no_ledger(database: Database) -> None:
         with pytest.raises(LedgerUnavailable, match="it is read-only"):
             ledger.connect()
         assert not ledger.connected
+        ledger.connect(reading=True)  # what is to be served is in it, too
+        assert ledger.run("network_served", networks=[]) != []
     finally:
         database.sql("alter role kea_deleg_hook reset default_transaction_read_only")
 
