@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,11 +89,15 @@ def _ledger(dsn: str) -> Iterator[Admin]:
 def main() -> None:
     """Run the command line; an error the operator can mend ends it with a line on stderr and status 1."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except LedgerError as error:
         sys.stderr.write(f"kea-subnet-deleg: {error}\n")
         sys.exit(1)
     except OSError as error:  # standard output is full, or gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried once more in the end
         sys.stderr.write(f"kea-subnet-deleg: {error.strerror or error}\n")
         sys.exit(1)
     except UnicodeEncodeError as error:  # an argument of another encoding
