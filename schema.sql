@@ -2784,16 +2784,17 @@ declare
     v_looked integer := 0;
     v_forgotten bigint := 0;
     v_lessee record;
-    -- The beginning of the first partition; null where that has no beginning, so that everybody may be named in it.
-    v_named timestamptz := (
-        select case when bool_and(begins is not null) then min(begins) end
-          from (select (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.*)''\) TO'))[1]::timestamptz as begins
-                  from _event_parts() p join pg_class c on c.oid = p.part::regclass) as parts);
+    v_named timestamptz;
 begin
     if v_last is null or exists (select from domain where restored_until > now() - interval '1 hour')
        or (select due from blocks where due is not null order by due limit 1) < now() - interval '1 hour' then
         return null;
     end if;
+    -- The beginning of the first partition; null where that has no beginning, so that everybody may be named in it.
+    v_named := (
+        select case when bool_and(begins is not null) then min(begins) end
+          from (select (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.*)''\) TO'))[1]::timestamptz as begins
+                  from _event_parts() p join pg_class c on c.oid = p.part::regclass) as parts);
     if v_named is not null then
         for v_lessee in select l.lessee, l.space, l.named from lessees l where l.lessee > v_last order by l.lessee limit p_limit loop
             v_looked := v_looked + 1;

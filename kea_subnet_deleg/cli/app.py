@@ -194,7 +194,7 @@ def ledger_restored(
         servers = admin.servers_connected()
         if servers and not force:
             _fail(
-                f"{servers} connections of servers use this ledger: is it the right one? Stop them first, or say --force"
+                f"servers are connected to this ledger ({servers} times): is it the right one? Stop them first, or say --force"
             )
         found = admin.restored(longest)
     print_done(

@@ -136,7 +136,7 @@ def test_what_is_not_utf_8(dsn: str) -> None:
 @pytest.mark.usefixtures("scene")
 def test_a_ledger_that_was_restored(dsn: str, scene: Database) -> None:
     text = refused("ledger", "restored", "--longest", "86400", dsn=dsn)
-    assert "1 connections of servers use this ledger" in text
+    assert "servers are connected to this ledger (1 times)" in text
     assert scene.sql("select restored_until from deleg.domain") == [(None,)]
     assert good_json("ledger", "restored", "--longest", "1", "--force", dsn=dsn)["leased"] == 1
     scene.sql(

@@ -37,7 +37,7 @@ from kea_subnet_deleg.runtime import watchdog as watchdog_module
 from kea_subnet_deleg.runtime import worker as worker_module
 from kea_subnet_deleg.runtime.bridge import Severity
 from kea_subnet_deleg.runtime.connection import FIRST_DELAY, GOOD_AFTER, Keeper
-from kea_subnet_deleg.runtime.journal import KeaJournal
+from kea_subnet_deleg.runtime.journal import Failures, KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.timers import Task, Timers
 from kea_subnet_deleg.runtime.views import LedgerViews
@@ -155,6 +155,19 @@ def test_in_time_a_connection_is_good_though_nothing_was_asked(kea: FakeKea, dat
     assert (keeper.ready(), keeper.good) == (True, False)
     clock.now += 1.0
     assert (keeper.ready(), keeper.good) == (True, True)
+
+
+def test_what_fails_again_and_again_is_logged_once_a_minute(kea: FakeKea) -> None:
+    clock = Clock()
+    failures = Failures(KeaJournal(kea), clock)
+    for seconds in range(61):
+        clock.now = 100.0 + seconds
+        failures.tell("sweep", "SUBNET_DELEG_TIMER_FAILED", "no")
+        if seconds in (10, 11):
+            failures.tell("view", "SUBNET_DELEG_TIMER_FAILED", "no, neither")
+    assert kea.logged("SUBNET_DELEG_TIMER_FAILED") == ["no", "no, neither", "no"]
+    failures.tell("sweep", "SUBNET_DELEG_TIMER_FAILED", "for another reason")
+    assert kea.logged("SUBNET_DELEG_TIMER_FAILED")[-1] == "for another reason"
 
 
 # ------------------------------------------------------------------------------------------------ the ledger's connection
