@@ -38,7 +38,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (11);
+insert into deleg.schema_version (version) values (12);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -2332,6 +2332,21 @@ language sql stable as $$
            and (p_origin.closing or p_since <= now() - make_interval(secs => p_after))
 $$;
 
+-- Seconds until upstream_due() or upstream_give_back() has something to do, an hour at most; 0: now, or it may have. What is freed meanwhile,
+-- and what _tell_networks() tells, is not in it.
+create or replace function deleg.upstream_due_in(p_after double precision) returns double precision
+language sql stable security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
+    select greatest(0, extract(epoch from least(
+        now() + interval '1 hour',
+        (select next_try from origins where kind = 'upstream' and expires > now() and not giving_back order by next_try limit 1),
+        (select min(greatest(case when o.giving_back or o.tries > 0 then o.next_try end,
+                             case when not o.closing then b.since + make_interval(secs => p_after) end, now()))
+           from origins o
+          cross join lateral (select x.since from blocks x where x.space = o.space and x.prefix = o.prefix and x.state = 'free' offset 0) as b
+          where o.kind = 'upstream' and o.expires > now())) - now()))
+$$;
+
 -- The RELEASE was sent.
 create or replace function deleg.upstream_released(p_space integer, p_prefix cidr) returns void
 language plpgsql security definer
@@ -2586,6 +2601,40 @@ begin
     if _quarantine_rows(_local_rows(p_prefixes, true), p_quarantine, p_reason) > 0 then
         perform _tell_networks();
     end if;
+end $$;
+
+-- No server has the network any more, or a backup has blocks of it that went since: as an operator says. Of all its blocks, or of one, nobody
+-- leases anything for p_longest seconds, which is the longest lease that a host can have of it. Returns them. Servers say what is in use every
+-- minute; while one does, it is refused.
+create or replace function deleg.network_abandon(p_network text, p_prefix cidr, p_longest bigint) returns setof cidr
+language plpgsql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
+declare
+    v_prefixes cidr[];
+    v_reported timestamptz;
+begin
+    perform _own_free_blocks(0);
+    select array_agg(b.prefix order by b.prefix), max(u.reported) into v_prefixes, v_reported
+      from blocks b
+      left join lateral (select x.reported from usage x where x.space = b.space and x.prefix = b.prefix offset 0) as u on true
+     where (b.network is not null or not b.hierarchical) and b.network = p_network and b.space = 0 and b.state = 'local';
+    if v_prefixes is null then
+        raise exception 'network % has no block', p_network using errcode = 'no_data_found';
+    end if;
+    if v_reported > now() - interval '3 minutes' then
+        raise exception 'a server has network % and said what is in use of it % seconds ago', p_network,
+                        ceil(extract(epoch from now() - v_reported))
+            using errcode = 'object_in_use';
+    end if;
+    if p_prefix is not null then
+        if p_prefix <> all (v_prefixes) then
+            raise exception '% is no block of network %', p_prefix, p_network using errcode = 'no_data_found';
+        end if;
+        v_prefixes := array[p_prefix];
+    end if;
+    perform _quarantine_rows(_local_rows(v_prefixes, false) || _local_rows(v_prefixes, true), p_longest, 'operator gave it up');
+    perform _tell_networks();
+    return query select unnest(v_prefixes);
 end $$;
 
 -- What is in use of blocks that we serve, and the most at once since the last time. What is being changed this moment has its turn
@@ -3404,11 +3453,12 @@ create or replace view report.pools as
              on b.space = o.space and b.origin = o.prefix
      group by s.name, o.space, o.prefix, p.pool;
 
--- The networks that this domain serves itself.
+-- The networks that this domain serves itself. Their servers say what is in use every minute, at least.
 create or replace view report.networks as
     select s.name as space, b.network, count(*) as blocks, sum(deleg._size(b.prefix))::bigint as addresses,
            sum(case when u.in_use is not null then deleg._used(b.prefix, u.in_use, null) end)::bigint as in_use,
-           round(sum(case when u.in_use is not null then deleg._used(b.prefix, u.in_use, null) end) / sum(deleg._size(b.prefix)), 4) as fullness, count(*) filter (where b.draining) as draining
+           round(sum(case when u.in_use is not null then deleg._used(b.prefix, u.in_use, null) end) / sum(deleg._size(b.prefix)), 4) as fullness, count(*) filter (where b.draining) as draining,
+           max(u.reported) as reported
       from deleg.blocks b
       join deleg.spaces s using (space)
       left join deleg.usage u on u.space = b.space and u.prefix = b.prefix
@@ -3459,7 +3509,7 @@ grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), dele
     deleg.identity(), deleg.claim(text, text, double precision), deleg.unclaim(text, text),
     deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea, boolean),
     deleg.upstream_refused(integer, inet, cidr[], bigint), deleg.upstream_due(integer),
-    deleg.upstream_give_back(double precision, integer), deleg.upstream_released(integer, cidr),
+    deleg.upstream_give_back(double precision, integer), deleg.upstream_due_in(double precision), deleg.upstream_released(integer, cidr),
     deleg.upstream_listed(integer, inet, bigint, cidr[], boolean[]), deleg.upstream_renew_now(inet, cidr[]),
     deleg.upstream_secret(inet), deleg.upstream_replayed(inet, numeric), deleg.upstream_leased(),
     deleg.network_served(text[]), deleg.network_take(text, text, integer[], integer, bigint), deleg.network_drain(cidr[], text),
@@ -3471,7 +3521,8 @@ grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_del
 grant execute on function deleg.space_add(text), deleg.space_select(text, text, cidr, bytea),
     deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr), deleg.pool_keep(text, cidr),
     deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.lease_keep(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
-    deleg.history(integer, cidr, boolean), deleg.ledger_restored(bigint), deleg.ledger_check() to kea_deleg_admin;
+    deleg.history(integer, cidr, boolean), deleg.ledger_restored(bigint), deleg.network_abandon(text, cidr, bigint),
+    deleg.ledger_check() to kea_deleg_admin;
 grant select on all tables in schema deleg to kea_deleg_admin;
 grant select on all tables in schema report to kea_deleg_admin, kea_deleg_report;
 grant execute on function report.identity_text(bytea), deleg._size(cidr), deleg._used(cidr, integer, integer) to kea_deleg_admin, kea_deleg_report;

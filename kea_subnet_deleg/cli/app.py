@@ -34,6 +34,7 @@ ledger = typer.Typer(help="Create and check the ledger.", no_args_is_help=True)
 pool = typer.Typer(help="The address space that subnets are leased from.", no_args_is_help=True)
 space = typer.Typer(help="Address spaces (VRFs, tenants), which may overlap.", no_args_is_help=True)
 lease = typer.Typer(help="The subnets that are held.", no_args_is_help=True)
+network = typer.Typer(help="The networks that the servers themselves serve.", no_args_is_help=True)
 hook = typer.Typer(help="The hook library.", no_args_is_help=True)
 config = typer.Typer(help="The hook's parameters.", no_args_is_help=True)
 for name, group in (
@@ -41,6 +42,7 @@ for name, group in (
     ("space", space),
     ("pool", pool),
     ("lease", lease),
+    ("network", network),
     ("hook", hook),
     ("config", config),
 ):
@@ -425,6 +427,35 @@ def lease_keep(prefix: Prefix, space_name: Space = DEFAULT_SPACE_NAME, dsn: Dsn 
     if not done:
         _fail(f"{prefix} is not leased, or not asked back; see `lease list`")
     print_done({"subnet": prefix, "draining": False}, f"{prefix} is left to its holder", as_json)
+
+
+@network.command("list")
+def network_list(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Show the networks, how full they are, and when a server last said so: every minute, while there is one."""
+    with _ledger(dsn) as admin:
+        rows = admin.networks()
+    columns = ("space", "network", "blocks", "addresses", "in_use", "fullness", "draining", "reported")
+    print_rows(rows, columns, as_json, "no networks")
+
+
+@network.command("end")
+def network_end(
+    network_name: Annotated[str, typer.Argument(metavar="NAME", help="The network.")],
+    longest: Annotated[
+        int,
+        typer.Option("--longest", min=1, max=4294967294, help="Seconds: the longest lease that a host can have of it."),
+    ],
+    block: Annotated[
+        IPv4Network | None, typer.Option(parser=_prefix, metavar="CIDR", help="One block of it. Default: all.")
+    ] = None,
+    dsn: Dsn = "",
+    as_json: Json = False,
+) -> None:
+    """Take the blocks of a network that no server has any more. Nobody gets them before the last lease of its hosts has ended."""
+    with _ledger(dsn) as admin:
+        ended = admin.network_abandon(network_name, block, longest)
+    shown = ", ".join(map(str, ended))
+    print_done({"network": network_name, "blocks": ended, "seconds": longest}, f"{shown}: free in {longest} s", as_json)
 
 
 @hook.command("path")

@@ -185,6 +185,20 @@ class Admin:
         with _errors():
             return self._rows("subnets")
 
+    def networks(self) -> list[dict[str, Any]]:
+        """Return report.networks."""
+        with _errors():
+            return self._rows("networks")
+
+    def network_abandon(self, network: str, block: IPv4Network | None, longest: int) -> list[IPv4Network]:
+        """Take from a network that no server has any more its blocks, or one of them, and let nobody have them for `longest` seconds.
+
+        Returns the blocks. Raises LedgerError where a server said lately what is in use of the network, and where it has no such block.
+        """
+        with _errors():
+            rows = self._rows("network_abandon", network=network, block=block, longest=longest)
+            return [row["network_abandon"] for row in rows]
+
     def servers_connected(self) -> int:
         """Return how many connections of servers there are to this database."""
         with _errors():

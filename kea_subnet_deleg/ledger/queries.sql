@@ -79,6 +79,10 @@ select space, prefix, server - '0.0.0.0'::inet, phase, remaining, high_water, in
 -- The RELEASEs to be sent now
 select space, prefix, server - '0.0.0.0'::inet from deleg.upstream_give_back(%(after)s, %(limit)s);
 
+-- upstream_due_in --
+-- Seconds until there is a renewal or a RELEASE to be sent
+select deleg.upstream_due_in(%(after)s);
+
 -- upstream_released --
 -- A RELEASE was sent
 select deleg.upstream_released(%(space)s, %(prefix)s);
@@ -222,6 +226,13 @@ select * from report.pools order by space, origin;
 -- subnets --
 -- The subnets report
 select * from report.subnets order by space, subnet;
+
+-- networks --
+select * from report.networks order by space, network;
+
+-- network_abandon --
+-- The blocks of a network that no server has any more, or one of them: nobody has them for so many seconds
+select deleg.network_abandon(%(network)s, %(block)s, %(longest)s);
 
 -- ledger_restored --
 -- Of a backup: what somebody may hold is leased to nobody else for so many seconds

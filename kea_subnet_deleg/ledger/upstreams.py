@@ -134,6 +134,13 @@ class Upstreams:
         """
         return [Leased(*row) for row in self._ledger.run("upstream_give_back", after=after, limit=limit)]
 
+    def due_in(self, after: float) -> float:
+        """Return for how many seconds `due` and `give_back` with this `after` have nothing, an hour at most; 0: they may have.
+
+        Unless something is freed meanwhile, or changed so that who listens is told.
+        """
+        return float(self._ledger.run("upstream_due_in", after=after)[0][0])
+
     def released(self, space: int, prefix: IPv4Network) -> None:
         """Say that the RELEASE was sent: the origin goes."""
         self._ledger.run("upstream_released", space=space, prefix=prefix)

@@ -55,6 +55,7 @@ from kea_subnet_deleg.roles.replies import Content, Replies, blocks_that_fit
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.wire import (
     BOOTREQUEST,
+    BROADCAST_ADDRESS,
     MalformedMessage,
     MalformedOption,
     Message,
@@ -795,7 +796,10 @@ def _transactions(tasks: list[_Task]) -> list[list[_Task]]:
 
 
 def _check_content(message: Message, allocation: SubnetAllocation) -> None:
-    """Raise MalformedMessage for what RFC 6656 forbids a client beyond the form of option 220."""
+    """Raise MalformedMessage for what RFC 6656 forbids a client beyond the form of option 220, and where nobody can be answered."""
+    answered = message.giaddr or message.ciaddr
+    if answered and (answered >> 24 == 0 or answered >> 28 == 14 or answered == BROADCAST_ADDRESS):
+        raise MalformedMessage(f"to be answered at {_address(answered)}, which is no relay's and no client's")
     if allocation.requests and message.type is not _DISCOVER and message.type in (_REQUEST, _RELEASE):
         raise MalformedMessage(f"a {message.type.name} with a Subnet-Request (RFC 6656 sections 4.3, 5.3)")
     if len(message.client_identifier) > LONGEST_IDENTITY:

@@ -110,6 +110,11 @@ class Requesting:
         self._holding.hurry()
         self._settle()
 
+    def changed(self) -> None:
+        """Look soon for what is to be renewed or released: the ledger is not what it was."""
+        self._holding.changed()
+        self._settle()
+
     def turn(self) -> list[Outbound]:
         """Do what time asks for; return what is to be sent.
 

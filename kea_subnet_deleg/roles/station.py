@@ -83,6 +83,9 @@ class UpstreamStore(Protocol):
     def give_back(self, after: float, limit: int) -> list[Leased]:
         """Return what is to be released now."""
 
+    def due_in(self, after: float) -> float:
+        """Return for how many seconds the two above have nothing, as far as can be told; 0: they may have."""
+
     def released(self, space: int, prefix: IPv4Network) -> None:
         """Note that a block was released."""
 

@@ -54,6 +54,9 @@ class Asking(Protocol):
     def hurry(self) -> None:
         """Look at the next turn for what is to be renewed."""
 
+    def changed(self) -> None:
+        """Look soon for what is to be renewed or released."""
+
     def take(self, packet: Inbound) -> Sequence[Outbound]:
         """Hear what another server says to us as its client."""
 
@@ -228,6 +231,8 @@ class Agent:
             self._hurry()  # what is another's now may also end sooner
         if told - {SWEEP}:
             self._look_again = True
+            if self._roles.asking is not None:
+                self._roles.asking.changed()
 
     def _deal(self, asking: Asking) -> None:
         """Hear and say what is to be said, and grow."""

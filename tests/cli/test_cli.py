@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kea_subnet_deleg import __version__
-from kea_subnet_deleg.ledger import Upstreams
+from kea_subnet_deleg.ledger import Measured, Networks, Upstreams
 from tests.conftest import Database, running_cluster
 from tests.ledger.scene import DAY, Client, do, lease
 
@@ -361,6 +361,29 @@ def test_asking_a_lease_back_and_leaving_it(scene: Database, dsn: str) -> None:
     assert "10.64.0.0/24" in good("lease", "takeback", "10.64.0.0/24", dsn=dsn)
     assert good("lease", "keep", "10.64.0.0/24", dsn=dsn) == "10.64.0.0/24 is left to its holder\n"
     assert scene.sql("select count(*) from deleg.takebacks") == [(0,)]
+
+
+def test_a_network_that_no_server_has_any_more(database: Database, dsn: str) -> None:
+    assert good("network", "list", dsn=dsn) == "no networks\n"
+    database.pool("10.64.0.0/24")
+    networks, block = Networks(database.ledger()), IPv4Network("10.64.0.0/26")
+    networks.take("hosts", None, [26, 27], 0, 0)
+    networks.measured([Measured(block, 4, 4, 0)])
+    (row,) = good_json("network", "list", dsn=dsn)
+    assert (row["network"], row["blocks"], row["addresses"], row["in_use"]) == ("hosts", 2, 96, 4)
+    assert [(row["reported"],)] == database.sql("select to_json(max(reported)) from deleg.usage")
+    assert "hosts" in good("network", "list", dsn=dsn)
+    end = ("network", "end", "hosts")
+    assert "a server has network hosts" in refused(*end, "--longest", "60", dsn=dsn)
+    database.sql("update deleg.usage set reported = now() - interval '4 minutes'")
+    assert good_json(*end, "--longest", "60", "--block", "10.64.0.64/27", dsn=dsn) == {
+        "network": "hosts",
+        "blocks": ["10.64.0.64/27"],
+        "seconds": 60,
+    }
+    assert good(*end, "--longest", "86400", dsn=dsn) == "10.64.0.0/26: free in 86400 s\n"
+    assert refused(*end, "--longest", "60", dsn=dsn) == "kea-subnet-deleg: network hosts has no block\n"
+    assert "--longest" in refused(*end, dsn=dsn, status=2)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,8 @@ def _messages(giaddr: bytes) -> Iterator[Bad]:
     yield "a message type of two octets", payload(option(53, b"\1\1") + good, giaddr, kind=None)
     yield "two message types", payload(option(53, b"\3") + good, giaddr)
     yield "op 3", payload(good, giaddr, op=3)
+    for relay in (b"\xe0\0\0\1", b"\xef\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\1"):
+        yield f"of a relay at {relay.hex()}", payload(good, relay)
     yield "a hardware address of 17 octets", payload(good, giaddr, hlen=17)
     yield "no client identity", payload(good, giaddr, hlen=0, identified=False)
     yield "a client identifier of one octet", payload(option(61, b"\1") + good, giaddr, identified=False)

@@ -74,6 +74,7 @@ class DomainMachine(LedgerMachine):
     def due(self, at: int) -> None:
         self.close_batch()
         expected = set().union(*(model.due() for model in self.models))
+        assert not expected or self.upstreams(at).due_in(HOLD) == 0
         found = self.upstreams(at).due(100)
         assert (set(found), len(found)) == (expected, len(expected))
 
@@ -91,8 +92,10 @@ class DomainMachine(LedgerMachine):
         self.close_batch()
         after = 0 if at_once else HOLD
         model = next((m for m in self.models if any(m.may_go(prefix, at_once) for prefix in m.origins)), self.models[0])
+        due_in = self.upstreams(at).due_in(after)
         found = self.upstreams(at).give_back(after, 100)
         assert found == model.releases(at_once)
+        assert not found or due_in == 0
         for leased in found if sent else ():
             model.released(leased.prefix)
             self.upstreams(at).released(leased.space, leased.prefix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +14,19 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.ledger import Ledger, Measured, Networks, Outcome, ReservedBlock, Result, Size, Upstreams, Wanted
+from kea_subnet_deleg.ledger import (
+    Admin,
+    Ledger,
+    LedgerError,
+    Measured,
+    Networks,
+    Outcome,
+    ReservedBlock,
+    Result,
+    Size,
+    Upstreams,
+    Wanted,
+)
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, SERVER, Client, do, lease, one, prefixes
 from tests.ledger.test_concurrency import assert_disjoint, together
@@ -255,6 +268,57 @@ def test_what_relays_reserve_is_served(database: Database) -> None:
     database.sql("update deleg.blocks set expires = now() where state = 'quarantined'")
     ledger.sweep(10, 0)
     assert Networks(ledger).served([]).reserved == []
+
+
+def test_what_no_server_has_any_more(database: Database) -> None:
+    """An operator takes it, all or a block; not as long as a server says what is in use of it."""
+    database.pool("10.64.0.0/24")
+    ledger = database.ledger()
+    networks = Networks(ledger)
+    assert take(ledger, 26, 27, 27) == ["10.64.0.0/26", "10.64.0.64/27", "10.64.0.96/27"]
+    assert networks.take("guests", None, [26], 0, 0) == [network("10.64.0.128/26")]
+    networks.drain([network("10.64.0.96/27")], "little used")
+    networks.measured([Measured(network("10.64.0.0/26"), 5, 5, 0)])
+    with Admin(database.dsn("kea_deleg_admin")) as admin:
+        with pytest.raises(LedgerError, match="a server has network hosts and said what is in use of it 1 seconds ago"):
+            admin.network_abandon("hosts", network("10.64.0.64/27"), 60)
+        database.sql("update deleg.usage set reported = now() - interval '4 minutes'")
+        for name, block, why in (
+            ("printers", None, "network printers has no block"),
+            ("hosts", "10.64.0.128/26", "10.64.0.128/26 is no block of network hosts"),
+            ("hosts", "10.64.0.0/25", "10.64.0.0/25 is no block of network hosts"),
+        ):
+            with pytest.raises(LedgerError, match=why):
+                admin.network_abandon(name, network(block) if block else None, 60)
+        assert len(networks.served(["hosts", "guests"]).local) == 4
+        assert admin.network_abandon("hosts", network("10.64.0.64/27"), 60) == [network("10.64.0.64/27")]
+        rest = [network("10.64.0.0/26"), network("10.64.0.96/27")]
+        assert admin.network_abandon("hosts", None, 86400) == rest
+        assert [row["network"] for row in admin.networks()] == ["guests"]
+    held = "select prefix, round(extract(epoch from due - now()))::integer, reason from deleg.blocks where state = 'quarantined'"
+    assert sorted(database.sql(held)) == [
+        (rest[0], 86400, "operator gave it up"),
+        (network("10.64.0.64/27"), 60, "operator gave it up"),
+        (rest[1], 86400, "operator gave it up"),
+    ]
+    assert database.violations() == []
+    database.sql("update deleg.blocks set due = now(), expires = now() where state = 'quarantined'")
+    ledger.sweep(10, 0)
+    assert database.violations() == []
+    assert lease(ledger, CLIENT, 1, 25) == ["10.64.0.0/25"]
+
+
+def test_its_servers_are_told_of_what_was_given_up(database: Database) -> None:
+    database.pool("10.64.0.0/24")
+    ledger = database.ledger()
+    take(ledger, 26)
+    ledger.listen()
+    with Admin(database.dsn("kea_deleg_admin")) as admin:
+        admin.network_abandon("hosts", None, 60)
+    deadline = time.monotonic() + 10
+    while not (told := ledger.notified()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert told
 
 
 def test_what_relays_reserve_stays_with_its_server(database: Database) -> None:

@@ -354,6 +354,7 @@ OWN: dict[str, dict[str, object]] = {
     "upstream_refused": {"space": 0, "server": "192.0.2.1", "prefixes": ORIGINS, "quarantine": 60},
     "upstream_due": {"limit": 5},
     "upstream_give_back": {"after": 0.0, "limit": 10},
+    "upstream_due_in": {"after": 60.0},
     "upstream_released": {"space": 0, "prefix": IPv4Network("172.16.16.0/20")},
     "upstream_listed": {
         "space": 0, "server": "192.0.2.1", "lease_time": 100, "prefixes": ORIGINS, "deprecated": [False, True, False],
@@ -363,6 +364,7 @@ OWN: dict[str, dict[str, object]] = {
     "network_drain": {"prefixes": BLOCKS, "reason": "test"},
     "network_reopen": {"prefixes": BLOCKS},
     "network_end": {"prefixes": BLOCKS, "quarantine": 60, "reason": "test"},
+    "network_abandon": {"network": "network 8", "block": None, "longest": 60},
     "network_measured": {"prefixes": BLOCKS, "in_use": [1, 2, 3, 4], "peak": [1, 2, 3, 4], "unusable": [0, 0, 0, 0]},
 }  # fmt: skip
 
@@ -370,10 +372,12 @@ OWN: dict[str, dict[str, object]] = {
 @NOTHING_KNOWN
 @pytest.mark.parametrize("query", OWN)
 def test_what_the_agent_asks(plans: Plans, database: Database, statistics: str, query: str) -> None:
-    """Of the origins, too, only those in question are read; except to look for what is wholly free, which is along an index."""
+    """And operators, of networks. Of the origins, too, only those in question are read; except to look for what is wholly free, which is along an index."""
     _fill_own(database, statistics)
     if query == "network_reopen":
         database.sql("update deleg.blocks set draining = true where state = 'local'")
+    if query == "network_abandon":
+        database.sql("update deleg.usage set reported = now() - interval '1 hour'")
     for _ in range(7):
         found = plans(query, **OWN[query])
         assert len(found) > 1

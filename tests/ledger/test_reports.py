@@ -22,7 +22,7 @@ COLUMNS = {
     "lessees": "space lessee lessee_identity lessee_address subnets held used share held_share fullness first_seen last_renewed",
     "pools": "space pool origin kind closing max_lease_seconds expires size free free_by_prefix_length offered leased reserved"
     " local quarantined",
-    "networks": "space network blocks addresses in_use fullness draining",
+    "networks": "space network blocks addresses in_use fullness draining reported",
     "upstreams": "space prefix server since renewed until t1 t2 closing in_use high_water",
     "growth": "space prefix day in_use growth",
 }
@@ -31,7 +31,7 @@ TYPES = {
     " timestamptz numeric text cidr text jsonb",
     "lessees": "text text bytea inet int8 int8 int8 numeric numeric numeric timestamptz timestamptz",
     "pools": "text text cidr text boolean int8 timestamptz int8 int8 jsonb int8 int8 int8 int8 int8",
-    "networks": "text text int8 int8 int8 numeric int8",
+    "networks": "text text int8 int8 int8 numeric int8 timestamptz",
     "upstreams": "text cidr inet timestamptz timestamptz timestamptz timestamptz timestamptz boolean int8 int8",
     "growth": "text cidr date int4 int4",
 }
@@ -199,9 +199,10 @@ def test_networks_and_their_subnets(database: Database) -> None:
     assert networks.take("guests", None, [26], 0, 0) == [IPv4Network("10.64.0.0/26")]
     assert networks.take("hosts", None, [25, 27], 0, 0) == [IPv4Network("10.64.0.128/25"), IPv4Network("10.64.0.64/27")]
     networks.measured([Measured(IPv4Network("10.64.0.64/27"), 4, 9, 1)])
+    (reported,) = database.sql("select reported from deleg.usage")[0]
     assert [tuple(row.values())[1:] for row in rows(database, "networks", "network")] == [
-        ("guests", 1, 64, None, None, 0),
-        ("hosts", 2, 160, 4, Decimal("0.0250"), 0),
+        ("guests", 1, 64, None, None, 0, None),
+        ("hosts", 2, 160, 4, Decimal("0.0250"), 0, reported),
     ]
     networks.measured([Measured(IPv4Network("10.64.0.0/26"), 32, 32, 0)])
     networks.drain([IPv4Network("10.64.0.64/27")], "little used")

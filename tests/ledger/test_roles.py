@@ -86,6 +86,7 @@ OPERATING: tuple[LiteralString, ...] = (
     "select deleg.lease_takeback('default', '10.64.0.0/24')",
     "select deleg.lease_keep('default', '10.64.0.0/24')",
     "select deleg.pool_keep('default', '10.64.0.0/24')",
+    "select deleg.network_abandon('x', null, 1)",
 )
 SERVING: tuple[LiteralString, ...] = (
     "select deleg.apply('{}'::deleg.message[])",
@@ -105,6 +106,7 @@ SERVING: tuple[LiteralString, ...] = (
     "select deleg.upstream_refused(0, '10.0.0.1', '{}', 1)",
     "select deleg.upstream_due(1)",
     "select deleg.upstream_give_back(1, 1)",
+    "select deleg.upstream_due_in(1)",
     "select deleg.upstream_released(0, '10.64.0.0/24')",
     "select deleg.upstream_listed(0, '10.0.0.1', 1, '{}', '{}')",
     "select deleg.upstream_renew_now('10.0.0.1', '{}')",

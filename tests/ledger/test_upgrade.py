@@ -18,6 +18,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from ci.labs.cluster import Cluster
+from kea_subnet_deleg import __version__
 from kea_subnet_deleg.cli import main
 from kea_subnet_deleg.ledger import (
     Accept,
@@ -225,6 +226,10 @@ def test_its_servers_go_on_and_new_ones_work_with_it(old: Database, version: int
     reserved = old.sql("select prefix from deleg.blocks where state = 'reserved'")
     assert [(block.prefix,) for block in Networks(ledger).served(["hosts"]).reserved] == reserved
     assert old.violations() == []
+
+
+def test_the_package_is_called_by_the_version_of_its_ledger() -> None:
+    assert __version__.split(".")[1] == str(SCHEMA_VERSION)
 
 
 def test_two_upgrades_at_once_are_one(old: Database, version: int) -> None:

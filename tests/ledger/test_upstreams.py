@@ -597,6 +597,38 @@ def test_what_is_wholly_free_is_given_back_after_a_while(database: Database) -> 
     assert database.violations() == []
 
 
+def test_until_something_is_due(database: Database) -> None:
+    """Never later than it is: who rests until then misses neither a renewal nor a RELEASE."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+
+    def due_in(after: float = 3600.0) -> int:
+        return round(upstreams.due_in(after))
+
+    assert due_in() == 3600
+    obtain(ledger, BLOCK, lease_time=1000, t1=600)
+    assert (due_in(), due_in(60.0), due_in(0.0)) == (600, 60, 0)
+    (block,) = lease(ledger, CLIENT, 1, 26)
+    assert due_in(0.0) == 600
+    pass_time(database, 590)
+    assert due_in(0.0) == 10
+    pass_time(database, 10)
+    assert due_in(0.0) == 0
+    assert len(upstreams.due(10)) == 1
+    assert due_in(0.0) in (137, 138)  # half of what is left until T2
+    one(ledger, CLIENT.release(block, quarantine=0))
+    ledger.sweep(10, 0)
+    assert due_in(0.0) in (137, 138)  # not while an answer is awaited
+    obtain(ledger, BLOCK, lease_time=1000, t1=600)
+    assert due_in(60.0) == 60
+    database.sql("update deleg.origins set closing = true where kind = 'upstream'")
+    assert due_in(60.0) == 0
+    assert len(upstreams.give_back(60, 10)) == 1
+    assert due_in(60.0) == 10  # when another server would relieve the one that has it
+    upstreams.released(0, BLOCK)
+    assert due_in(60.0) == 3600
+
+
 def test_a_server_that_dies_before_its_release_is_relieved(database: Database) -> None:
     ledgers = [database.ledger() for _ in range(4)]
     blocks = list(IPv4Network("172.16.0.0/20").subnets(new_prefix=24))

@@ -58,6 +58,7 @@ class FakeStore:
     refusals: list[tuple[int, list[str], int]] = field(default_factory=list)
     renewals: list[Due] = field(default_factory=list)
     unused: list[Leased] = field(default_factory=list)
+    rest: float = 0.0  # seconds until something is due, as far as the ledger can tell
     gone: list[str] = field(default_factory=list)
     lists: list[tuple[int, int, list[tuple[str, bool]]]] = field(default_factory=list)
     forced: list[tuple[int, list[str]]] = field(default_factory=list)
@@ -125,6 +126,11 @@ class FakeStore:
         assert after == 60.0
         given, self.unused = self.unused[:limit], self.unused[limit:]
         return given
+
+    def due_in(self, after: float) -> float:
+        self._up()
+        assert after == 60.0
+        return self.rest
 
     def released(self, space: int, prefix: IPv4Network) -> None:
         self._up()

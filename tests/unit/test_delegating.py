@@ -209,6 +209,16 @@ def test_a_subnet_request_has_no_place_there(server: Server, kind: Type) -> None
     assert server.table() == before
 
 
+@pytest.mark.parametrize("field", ["giaddr", "ciaddr"])
+@pytest.mark.parametrize("address", ["224.0.0.1", "239.255.255.255", "255.255.255.255", "0.0.0.1"])
+def test_who_says_to_be_where_nobody_is(server: Server, field: str, address: str) -> None:
+    """The answer would go to whoever listens there."""
+    asks = replace(message(Type.DISCOVER, Allocation((Request(24),))), giaddr=IPv4Address(0))
+    assert server.hear(replace(asks, **{field: IPv4Address(address)})) == []  # type: ignore[arg-type]
+    assert server.count() == {"malformed": 1}
+    assert address in server.kea.logged("SUBNET_DELEG_MALFORMED")[0]
+
+
 @pytest.mark.parametrize("kind", [t for t in Type if t not in (Type.DISCOVER, Type.REQUEST, Type.RELEASE)])
 def test_other_messages_are_met_with_silence(server: Server, kind: Type) -> None:
     (block,) = server.lease(24)

@@ -93,6 +93,7 @@ class Chain:
 
     def turn(self) -> None:
         self.now += 1.0
+        self.child.changed()  # as the agent says that LISTENs
         self.carry(self.child.turn())
 
     def renew_now(self) -> None:

@@ -63,6 +63,32 @@ def test_what_is_due_is_asked_once_a_second(scene: Scene) -> None:
     assert scene.role.due == 1001.0
 
 
+@pytest.mark.parametrize(("seconds", "rest"), [(0.5, 1.0), (3.0, 3.0), (3600.0, 5.0)])
+def test_while_nothing_is_due_it_rests(scene: Scene, seconds: float, rest: float) -> None:
+    """Not for long: what is freed meanwhile nobody tells."""
+    scene.store.rest = seconds
+    scene.store.renewals.append(due("10.0.1.0/24"))
+    assert second(scene) == []
+    assert scene.role.due == scene.now + rest
+    scene.store.rest = 0.0
+    assert scene.at(scene.now - 1000.0 + rest - 0.1) == []
+    assert len(scene.at(scene.now - 1000.0 + 0.1)) == 1
+
+
+def test_when_the_ledger_changes_it_looks_but_not_each_time(scene: Scene) -> None:
+    scene.store.rest = 3600.0
+    second(scene)
+    looked = scene.now
+    scene.role.changed()
+    assert scene.role.due == looked + 1.0
+    scene.at(looked - 1000.0 + 3.0)
+    scene.role.changed()
+    assert scene.role.due == scene.now + 1.0
+    scene.at(scene.now - 1000.0 + 0.5)
+    scene.role.hurry()
+    assert scene.role.due <= scene.now
+
+
 def test_a_renewal_goes_to_who_leased_it_with_the_usage(scene: Scene) -> None:
     ((packet, said),) = renewals(scene, "10.0.1.0/25")
     assert IPv4Address(packet.destination) == A
