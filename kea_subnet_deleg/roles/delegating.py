@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from kea_subnet_deleg.ledger import (
     Accept,
     Contact,
-    Directory,
     Granted,
     Listing,
     Note,
@@ -36,20 +35,17 @@ from kea_subnet_deleg.ledger import (
 )
 from kea_subnet_deleg.ledger.directory import DEFAULT_SPACE
 from kea_subnet_deleg.policy import (
-    BestFit,
     Holding,
     Lessee,
     Limits,
     Numbers,
     Policy,
     Refusal,
-    RenewalVerdict,
     Reported,
-    View,
-    Wish,
 )
 from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
 from kea_subnet_deleg.roles.authentication import Authenticator, can_use_nonce
+from kea_subnet_deleg.roles.deciding import Deciding, Terms, Views
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.replies import Content, Replies, blocks_that_fit
 from kea_subnet_deleg.roles.shortages import Shortages
@@ -106,45 +102,6 @@ class Batches(Protocol):
         """Return for each lessee, told by space and identity, the addresses that it holds and uses now, in the order asked."""
 
 
-class Views(Protocol):
-    """The ledger as of some seconds ago: what to decide by."""
-
-    @property
-    def directory(self) -> Directory:
-        """Spaces, pools and servers."""
-
-    def view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
-        """Return what all lessees of a space hold and use, and what is free of some pools."""
-
-    @property
-    def figures(self) -> bool:
-        """Whether any policy in use decides by figures."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms we lease, where a pool says nothing else. Times in seconds, sizes as prefix lengths.
-
-    A client may ask for a lease between the shortest and the longest. `hierarchical`: whether the lessee allocates from the subnet
-    (flag h) or relays to us; None as the client asks. `policy` is a name.
-    """
-
-    lease_time: int
-    shortest_lease: int
-    longest_lease: int
-    offer_hold: int
-    quarantine: int
-    limits: Limits
-    policy: str
-    hierarchical: bool | None = None
-    max_blocks: int | None = None
-    max_addresses: int | None = None
-
-    def clamp(self, asked: int | None) -> int | None:
-        """Return the lease time a client asked for (option 51), within our limits."""
-        return None if asked is None else min(max(asked, self.shortest_lease), self.longest_lease)
-
-
 @dataclass(slots=True)
 class _Heard:
     """A message that is listened to: in which space, and who asks, with what it holds where that matters.
@@ -165,30 +122,6 @@ class _Task(NamedTuple):
 
     heard: _Heard
     operation: Operation
-
-
-class _Choice(NamedTuple):
-    """Who decides about a pool, within which sizes; and whether by what the lessee holds, whoever it is."""
-
-    policy: Policy
-    limits: Limits
-    pool: PoolTerms
-    by_holding: bool
-
-
-class _Decided:
-    """What was decided by one view of the space and one policy, for who comes with the same wish and the same holding.
-
-    Newcomers, who hold nothing, come by thousands.
-    """
-
-    __slots__ = ("choice", "pushes", "sizes", "view")
-
-    def __init__(self, view: View, choice: _Choice) -> None:
-        self.view = view
-        self.choice = choice
-        self.sizes: dict[tuple[int, int, bool, int, int], Size] = {}
-        self.pushes: dict[tuple[int, int, int], bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +154,7 @@ class Delegating:
     def __init__(self, terms: Terms, surroundings: Surroundings) -> None:
         self._terms = terms
         self._ledger = surroundings.ledger
-        self._policies = surroundings.policies
+        self._deciding = Deciding(terms, surroundings.policies, surroundings.views, surroundings.shortages)
         self._views = surroundings.views
         self._journal = surroundings.journal
         self._replies = surroundings.replies
@@ -233,9 +166,6 @@ class Delegating:
         self._domain = surroundings.domain
         self._through = surroundings.through
         self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
-        self._choices: dict[int, _Choice] = {}
-        self._unlimited: tuple[View, View] | None = None
-        self._last = _Decided(View(), _Choice(BestFit(), terms.limits, PoolTerms(0, 0, ""), False))
         # Of the batch in hand. What Kea is told or asked is told or asked once for all: each call lets go of the GIL, and another
         # thread takes it.
         self._counted: Counter[str] = Counter()
@@ -391,7 +321,7 @@ class Delegating:
                 return self._not_served(space, message, "refused", "this domain lacks space itself")
         sizes = self._sizes(heard, pools)
         if isinstance(sizes, Refusal):
-            self._keep(heard, self._choice(pools[0]).limits)
+            self._keep(heard, self._deciding.choice(pools[0]).limits)
             return self._not_served(space, message, "refused", sizes.reason, sizes.numbers)
         if not sizes:
             return None
@@ -413,39 +343,32 @@ class Delegating:
     def _sizes(self, heard: _Heard, pools: tuple[PoolTerms, ...]) -> tuple[Size, ...] | Refusal:
         """Return what the policy gives for the Subnet-Requests of a message, or why it gives nothing."""
         requests = heard.allocation.requests
-        choice, view = self._choice(pools[0]), self._view(heard.space, pools)
+        deciding = self._deciding
+        choice, view = deciding.choice(pools[0]), deciding.view(heard.space, pools)
         if len(requests) == 1:
-            size = self._size(0, requests[0], heard.lessee, choice, view)
+            size = deciding.size(0, requests[0], heard.lessee, choice, view)
             if isinstance(size, Refusal):
+                self._tell_refusal(heard, requests[0], size)
                 return size
             named = _named(heard.allocation, size.wanted, size.longest) if heard.allocation.information else None
             return (size if named is None else size._replace(named=named),)
         room = blocks_that_fit(heard.message)
         decided = [
-            self._size(slot, request, heard.lessee, choice, view) for slot, request in enumerate(requests[:room])
+            deciding.size(slot, request, heard.lessee, choice, view) for slot, request in enumerate(requests[:room])
         ]
+        for request, decision in zip(requests, decided, strict=False):
+            if isinstance(decision, Refusal):
+                self._tell_refusal(heard, request, decision)
         sizes = tuple(decision for decision in decided if isinstance(decision, Size))
         refusals = (decision for decision in decided if isinstance(decision, Refusal))
         return sizes or next(refusals, sizes)
 
-    def _view(self, space: int, pools: tuple[PoolTerms, ...]) -> View:
-        """Return what to decide by.
-
-        A server that obtains space as it is asked for has little that is free, ever. As long as its upstreams give, that is no
-        scarcity: how much there is counts as not known. Nor is it known of a ledger that was restored.
-        """
-        view = self._views.view(space, pools)
-        if not self._views.directory.restored:
-            if self._shortages.refused:
-                return view
-            for pool in pools:
-                if pool.leased:
-                    break
-            else:
-                return view
-        if self._unlimited is None or self._unlimited[0] is not view:
-            self._unlimited = view, replace(view, size=0)
-        return self._unlimited[1]
+    def _tell_refusal(self, heard: _Heard, request: SubnetRequest, refusal: Refusal) -> None:
+        if self._debug:
+            self._journal.debug(
+                "SUBNET_DELEG_NOT_OFFERED",
+                f"to {_client(heard.lessee.identity)}, which asked for /{request.prefix_length}: {refusal.reason} {refusal.numbers}",
+            )
 
     def _lack_ourselves(self, pool: PoolTerms) -> bool:
         """Whether networks of our own wait for space of this pool (of the default space)."""
@@ -459,59 +382,6 @@ class Delegating:
         asked = [request.prefix_length or limits.default for request in heard.allocation.requests]
         lengths = [max(length, limits.largest) for length in asked if length <= limits.smallest]
         self._shortages.keep(heard.lessee.identity, heard.packet, lengths)
-
-    def _size(self, slot: int, request: SubnetRequest, lessee: Lessee, choice: _Choice, view: View) -> Size | Refusal:
-        """Return what the policy gives for one Subnet-Request, or why it gives nothing."""
-        if not choice.by_holding:
-            return self._decide(slot, request, lessee, choice, view)
-        sizes = self._decided(view, choice).sizes
-        held, used = lessee.holding.held, lessee.holding.used
-        key = (slot, request.prefix_length, request.hierarchical, held, used)
-        size = sizes.get(key)
-        if size is not None:
-            return size
-        decision = self._decide(slot, request, lessee, choice, view)
-        if isinstance(decision, Size) and len(sizes) < DECISIONS_KEPT:
-            sizes[key] = decision
-        return decision
-
-    def _decided(self, view: View, choice: _Choice) -> _Decided:
-        last = self._last
-        if last.view is not view or last.choice is not choice:
-            last = self._last = _Decided(view, choice)
-        return last
-
-    def _decide(self, slot: int, request: SubnetRequest, lessee: Lessee, choice: _Choice, view: View) -> Size | Refusal:
-        asked = request.prefix_length
-        decision = choice.policy.grant(Wish(asked), lessee, view, choice.limits)
-        if isinstance(decision, Refusal):
-            if self._debug:
-                self._journal.debug(
-                    "SUBNET_DELEG_NOT_OFFERED",
-                    f"to {_client(lessee.identity)}, which asked for /{asked}: {decision.reason} {decision.numbers}",
-                )
-            return decision
-        numbers = decision.numbers
-        if decision.push and (numbers is None or "push" not in numbers):
-            numbers = {**(numbers or {}), "push": "yes"}
-        hierarchical = request.hierarchical if self._terms.hierarchical is None else self._terms.hierarchical
-        return Size(slot, decision.prefix_length, decision.longest, hierarchical, decision.reason, numbers or None)
-
-    def _choice(self, pool: PoolTerms) -> _Choice:
-        """Return the policy and the sizes of a pool, where it has its own."""
-        choice = self._choices.get(pool.number)
-        if choice is None or choice.pool is not pool:
-            limits = Limits(
-                pool.default_length or self._terms.limits.default,
-                pool.largest_length or self._terms.limits.largest,
-                pool.smallest_length or self._terms.limits.smallest,
-            )
-            # A pool's policy that this server lacks (an entry point installed elsewhere) must not leave its clients unserved.
-            policy = self._policies.get(pool.policy or self._terms.policy) or self._policies[self._terms.policy]
-            # What the class was made from promises nothing for it.
-            by_holding = vars(type(policy)).get("by_holding") is True
-            choice = self._choices[pool.number] = _Choice(policy, limits, pool, by_holding)
-        return choice
 
     def _request(self, heard: _Heard) -> Operation | None:
         message, allocation = heard.message, heard.allocation
@@ -540,9 +410,7 @@ class Delegating:
                 wanted.append(Wanted(block.address, block.prefix_length, block.hierarchical, info.server))
         if len(wanted) > 1:
             del wanted[blocks_that_fit(message) :]
-        # Best fit never asks a client to ask for more, so it need not be known what that holds.
         pool = self._views.directory.pool_of(heard.space, wanted[0].network, wanted[0].prefix_length)
-        policy = self._policies[self._terms.policy] if pool is None else self._choice(pool).policy
         return Accept(
             heard.space,
             heard.lessee.identity,
@@ -551,7 +419,7 @@ class Delegating:
             self._contact(heard),
             tuple(wanted),
             altered,
-            not isinstance(policy, BestFit),
+            self._deciding.asks_what_is_held(pool),
         )
 
     def _is_ours(self, heard: _Heard) -> bool:
@@ -573,7 +441,8 @@ class Delegating:
         for block in blocks:
             usage = block.usage or _NO_USAGE
             counts = (usage.high_water, usage.in_use, usage.unusable)
-            verdict = self._verdict(heard, block, Reported(block.prefix_length, *counts))
+            reported = Reported(block.prefix_length, *counts)
+            verdict = self._deciding.verdict(heard.space, heard.lessee, block.address, reported)
             items.append(
                 Renewal(
                     cidr(block.address, block.prefix_length),
@@ -595,14 +464,6 @@ class Delegating:
             tuple(items),
             self._through,
         )
-
-    def _verdict(self, heard: _Heard, block: SubnetBlock, reported: Reported) -> RenewalVerdict:
-        pool = self._views.directory.pool_of(heard.space, block.address, block.prefix_length)
-        if pool is None:
-            policy, limits, pools = self._policies[self._terms.policy], self._terms.limits, tuple[PoolTerms, ...]()
-        else:
-            policy, limits, pools = *self._choice(pool)[:2], (pool,)
-        return policy.renew(reported, heard.lessee, self._view(heard.space, pools), limits)
 
     @staticmethod
     def _server_identifier(heard: _Heard, operation: Operation) -> int:
@@ -672,21 +533,11 @@ class Delegating:
 
     def _push(self, heard: _Heard, outcome: Outcome) -> bool:
         """Whether the ACK tells the client to ask for more (seed [0072]), by what it holds now."""
-        network, prefix_length = outcome.blocks[0][:2]
-        pool = self._views.directory.pool_of(heard.space, network, prefix_length)
+        pool = self._views.directory.pool_of(heard.space, *outcome.blocks[0][:2])
         if pool is None:
             return False
-        choice, view = self._choice(pool), self._view(heard.space, (pool,))
         granted = sum([1 << 32 - block[1] for block in outcome.blocks])
-        held, used = max(0, outcome.held - granted), outcome.used
-        pushes = self._decided(view, choice).pushes if choice.by_holding else {}
-        push = pushes.get((granted, held, used))
-        if push is None:
-            lessee = Lessee(heard.lessee.identity, Holding(held, used))
-            push = choice.policy.push(lessee, granted, view, choice.limits)
-            if len(pushes) < DECISIONS_KEPT:
-                pushes[granted, held, used] = push
-        return push
+        return self._deciding.pushes(heard.lessee.identity, pool, granted, max(0, outcome.held - granted), outcome.used)
 
     def _note_shortage(self, heard: _Heard, operation: Offer) -> None:
         addresses = sum(1 << 32 - size.wanted for size in operation.sizes)
@@ -718,8 +569,6 @@ class Delegating:
             log(identifier, f"{block} to {client} for {outcome.lease_time} s{deprecated}")
 
 
-DECISIONS_KEPT: Final = 1000
-"""Decisions of a policy that are kept for others who come with the same, while the view of the space is the same."""
 NOTE_INTERVAL: Final = 60.0
 """Seconds for which the same refusal of the same client is not told to the event log again."""
 

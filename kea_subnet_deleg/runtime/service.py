@@ -21,7 +21,8 @@ from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.policy import Limits, Thresholds
 from kea_subnet_deleg.roles.admission import RateLimit
 from kea_subnet_deleg.roles.authentication import Authenticator, ReplayCounter
-from kea_subnet_deleg.roles.delegating import Delegating, Surroundings, Terms
+from kea_subnet_deleg.roles.deciding import Terms
+from kea_subnet_deleg.roles.delegating import Delegating, Surroundings
 from kea_subnet_deleg.roles.replies import Replies, Times
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.roles.takeback import Takeback, TakebackTerms

@@ -16,7 +16,8 @@ from typing import Any
 from kea_subnet_deleg.policy import Limits, Policy, Thresholds
 from kea_subnet_deleg.roles.admission import Admission, RateLimit
 from kea_subnet_deleg.roles.authentication import AuthenticationKey, Authenticator
-from kea_subnet_deleg.roles.delegating import Batches, Surroundings, Terms, Views
+from kea_subnet_deleg.roles.deciding import Terms, Views
+from kea_subnet_deleg.roles.delegating import Batches, Surroundings
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.replies import Replies, Times
 from kea_subnet_deleg.roles.shortages import Shortages
@@ -63,6 +64,7 @@ class FakeKea:
     counters: Counter[str] = field(default_factory=Counter)
     messages: dict[str, str] = field(default_factory=dict)
     status: str = ""
+    statuses: list[str] = field(default_factory=list)
     debug: bool = True
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     addresses: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +98,7 @@ class FakeKea:
 
     def publish_status(self, json_text: str) -> None:
         self.status = json_text
+        self.statuses.append(json_text)
 
     def ask(self, request: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:  # noqa: ARG002  # as Kea has it
         self.asked.append(request)
