@@ -19,7 +19,7 @@ from bench.alike import AGAIN, HOOK, PLAIN, PYTHON, SIDES, Alike
 from bench.figure import Figure, Plan, Plans, Progress, Run, over, under
 from bench.usage import cpu_seconds
 
-PLANS = Plans(Plan(1, 1, 2), Plan(7, 2, 12, full=True))
+PLANS = Plans(Plan(1, 1, 6), Plan(7, 2, 12, full=True))
 RATE = 600.0  # exchanges/s: a fifth of what kea-dhcp4 can do here
 SLICE = 1.0  # seconds that two servers are loaded before it is others' turn
 THREADS = 2  # for packets, at saturation

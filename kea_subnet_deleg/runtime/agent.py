@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from kea_subnet_deleg.ledger import SWEEP, Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.shortages import OURSELVES, Shortages
-from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable
+from kea_subnet_deleg.runtime.bridge import Kea, KeaRefused, KeaUnavailable, KeaUnloads
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import Failures, KeaJournal
 
@@ -189,6 +189,8 @@ class Agent:
                     self._listening = False
                     if not self._stopping:
                         self._keeper.lost(error)
+                except KeaUnloads:  # nothing failed: `stop` is about to be called
+                    self._rest_until = self._clock() + PAUSE_AFTER_FAILURE
                 except (LedgerError, KeaRefused, KeaUnavailable) as error:
                     if not self._stopping:
                         self._failed("SUBNET_DELEG_AGENT_FAILED", str(error))

@@ -26,7 +26,11 @@ class Severity(enum.IntEnum):
 
 
 class KeaUnavailable(Exception):
-    """Kea's main thread gave no answer: not in time, or never, since the hook is being unloaded. What was asked may be done or not."""
+    """Kea's main thread gave no answer in time. What was asked may be done or not."""
+
+
+class KeaUnloads(KeaUnavailable):
+    """Nor will it: the hook is being unloaded, and who asks is about to be stopped."""
 
 
 class KeaRefused(Exception):
@@ -88,7 +92,8 @@ class Kea(Protocol):
         type.
 
         Raises:
-            KeaUnavailable: no answer within `timeout` seconds, or the hook is being unloaded.
+            KeaUnavailable: no answer within `timeout` seconds.
+            KeaUnloads: the hook is being unloaded.
             KeaRefused: the request as a whole can't be done.
         """
         ...
@@ -257,7 +262,9 @@ class EmbeddedKea:
             return result
         if verdict == _REFUSED:
             raise KeaRefused(text)
-        raise KeaUnavailable(f"no answer within {timeout} s" if verdict == _TIMED_OUT else "the hook is being unloaded")
+        if verdict == _TIMED_OUT:
+            raise KeaUnavailable(f"no answer within {timeout} s")
+        raise KeaUnloads("the hook is being unloaded")
 
     def moved(self) -> int | None:
         """See `Kea.moved`."""

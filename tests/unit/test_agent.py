@@ -18,6 +18,7 @@ from kea_subnet_deleg.ledger import Ledger, LedgerError, LedgerUnavailable
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.runtime.agent import LACK_PATIENCE, UPSTREAM_PATIENCE, Agent, Roles
+from kea_subnet_deleg.runtime.bridge import KeaUnloads
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from tests.client.codec import Allocation, Request, Type
@@ -359,6 +360,16 @@ def test_a_failure_does_not_end_it(scene: Scene, failure: Exception, identifier:
         until(lambda: scene.kea.logged(identifier))
         scene.growing.due = 0.0
         until(lambda: scene.growing.turns >= 2)
+
+
+def test_that_the_hook_is_being_unloaded_is_no_failure(scene: Scene) -> None:
+    scene.growing.failures = [KeaUnloads("the hook is being unloaded")]
+    with scene.running():
+        until(lambda: scene.growing.turns)
+        scene.growing.due = 0.0
+        until(lambda: scene.growing.turns >= 2)
+    assert not scene.kea.logged("SUBNET_DELEG_AGENT_FAILED")
+    assert scene.kea.counters["exceptions"] == 0
 
 
 def test_the_ledger_is_lost_and_comes_back(scene: Scene, database: Database) -> None:

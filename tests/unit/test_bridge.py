@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
-from kea_subnet_deleg.runtime.bridge import EmbeddedKea, KeaRefused, KeaUnavailable, Severity
+from kea_subnet_deleg.runtime.bridge import EmbeddedKea, KeaRefused, KeaUnavailable, KeaUnloads, Severity
 
 HOOK = Path(__file__).parents[2] / "hook"
 COUNTERS = ["received", "exceptions"]
@@ -186,7 +186,7 @@ def test_no_answer_is_an_exception(kea: EmbeddedKea, library: Library) -> None:
     with pytest.raises(KeaUnavailable, match=r"no answer within 5.0 s"):
         kea.ask({"op": "addresses"})
     library.verdict = (-2, None)
-    with pytest.raises(KeaUnavailable, match="the hook is being unloaded"):
+    with pytest.raises(KeaUnloads, match="the hook is being unloaded"):
         kea.ask({"op": "addresses"})
 
 
