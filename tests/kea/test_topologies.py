@@ -104,6 +104,26 @@ def test_a_host_gets_an_address_two_levels_below(make_lab: MakeLab) -> None:
             each.check()
 
 
+def test_what_a_server_that_is_gone_had_is_had_back(make_lab: MakeLab) -> None:
+    """By an operator's word, which is not taken while it serves."""
+    lab = make_lab("chain", lease_time=QUICK)
+    with hosts_of(lab, "edge") as hosts:
+        hosts.arrive(1, SHORT)
+        network = hosts.leases[0].interface.network
+    end = ("network", "end", "hosts", "--longest", "1")
+    wait_until(lambda: rows(lab, "edge", "select 1 from report.networks where reported is not null"))
+    with pytest.raises(RuntimeError, match="a server has network hosts"):
+        lab.cli(*end, ledger="edge")
+    lab.kill("edge")
+    lab.sql("update deleg.usage set reported = now() - interval '4 minutes'", ledger="edge")
+    assert lab.cli(*end, ledger="edge") == f"{network}: free in 1 s\n"
+    assert rows(lab, "edge", "select state, reason from deleg.blocks where network is not null") == [
+        ["quarantined", "operator gave it up"]
+    ]
+    lab.start("edge")  # for another network, say
+    wait_until(lambda: rows(lab, "root", "select prefix, state from deleg.blocks") == [[str(POOL), "free"]], WHOLE)
+
+
 def test_each_peer_lends_what_it_was_given(make_lab: MakeLab) -> None:
     lab = make_lab("peers", lease_time=QUICK)
     for server in ("s1", "s3"):  # whose own pool it is, and who has none
