@@ -1103,7 +1103,7 @@ begin
              where x.space = p_space and x.prefix = (w.block ->> 0)::cidr and x.lessee = v_lessee
                and x.hierarchical = (w.block ->> 1)::boolean
                and (not (w.block ->> 2)::boolean or exists (
-                    select from deleg.blocks y where y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push'))
+                    select from deleg.blocks y where y.lessee = x.lessee and y.xid = x.xid and y.detail ? 'push' offset 0))
                and x.state in ('offered', 'leased', 'reserved') offset 0 for update) as b
       join deleg.origins o on o.space = p_space and o.prefix = b.origin;
     if v_kept = 0 or (v_kept < jsonb_array_length(p_op -> 'blocks') and not v_leased) or v_least < 1 then
