@@ -49,6 +49,7 @@ def configuration(**more: Any) -> dict[str, Any]:
         "valid-lifetime": LIFETIME,
         "min-valid-lifetime": LIFETIME // 2,
         "max-valid-lifetime": LIFETIME * 2,
+        "cache-max-age": 0,  # Kea 3.0 prolongs no lease that is as young as those here
         "expired-leases-processing": {"reclaim-timer-wait-time": 1},
         **more,
     }
@@ -393,6 +394,9 @@ def share_leases(driven: Driven) -> dict[str, Any]:
         "user": "postgres",
         "password": "",
     }
+    backend = lab.hooks / "libdhcp_pgsql.so"
+    if backend.exists():  # in Kea 3.0 it is a hook, in those before a part of Kea
+        shared["Dhcp4"]["hooks-libraries"].append({"library": str(backend)})
     driven.asking.configured(json.dumps({"networks": ["hosts"], "subnets": [subnet(FIRST)]}))
     driven.site.command("config-set", shared)
     assert driven.asking.ask(op="addresses")["lease-database"] == "postgresql"

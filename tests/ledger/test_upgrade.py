@@ -140,8 +140,9 @@ def catalog(database: Database) -> dict[str, list[Any]]:
             " order by 1, 2"
         ),
         "constraints": database.sql(
+            # Since PostgreSQL 18 NOT NULL is there, too, under names that depend on what there was before: the columns have it.
             "select conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) from pg_constraint"
-            " where connamespace::regnamespace::text = 'deleg' order by 1, 2"
+            " where connamespace::regnamespace::text = 'deleg' and contype <> 'n' order by 1, 2"
         ),
         "indexes": database.sql(
             "select pg_get_indexdef(indexrelid) from pg_index join pg_class c on c.oid = indrelid"
