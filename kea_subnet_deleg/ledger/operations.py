@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,7 +99,7 @@ def _size_json(size: Size) -> str:
 
 
 # Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field. And the base
-# class is no abstract one: for those isinstance() is a call in Python.
+# class has no metaclass of ABC, with which isinstance() is a call in Python: that all have their values is mypy's to see.
 @dataclass(slots=True)
 class Operation:
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
@@ -113,9 +114,9 @@ class Operation:
         """Return the operation as a deleg.message."""
         return self.template % (self.space, self.identity.hex(), self.xid, *self._values())
 
+    @abstractmethod
     def _values(self) -> tuple[object, ...]:
         """Return what the template has behind space, identity and xid, as PostgreSQL reads it."""
-        raise NotImplementedError
 
 
 def cidr(network: int, prefix_length: int) -> str:

@@ -280,7 +280,9 @@ def test_what_no_server_has_any_more(database: Database) -> None:
     networks.drain([network("10.64.0.96/27")], "little used")
     networks.measured([Measured(network("10.64.0.0/26"), 5, 5, 0)])
     with Admin(database.dsn("kea_deleg_admin")) as admin:
-        with pytest.raises(LedgerError, match="a server has network hosts and said what is in use of it 1 seconds ago"):
+        with pytest.raises(
+            LedgerError, match=r"a server has network hosts and said what is in use of it \d+ seconds ago"
+        ):
             admin.network_abandon("hosts", network("10.64.0.64/27"), 60)
         database.sql("update deleg.usage set reported = now() - interval '4 minutes'")
         for name, block, why in (
@@ -313,12 +315,14 @@ def test_its_servers_are_told_of_what_was_given_up(database: Database) -> None:
     ledger = database.ledger()
     take(ledger, 26)
     ledger.listen()
+    ledger.notified()  # as after each LISTEN, everything may have changed
+    assert ledger.notified() == set()
     with Admin(database.dsn("kea_deleg_admin")) as admin:
         admin.network_abandon("hosts", None, 60)
     deadline = time.monotonic() + 10
     while not (told := ledger.notified()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert told
+    assert told == {"networks"}
 
 
 def test_what_relays_reserve_stays_with_its_server(database: Database) -> None:
