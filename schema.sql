@@ -2324,12 +2324,16 @@ begin
     end loop;
 end $$;
 
--- Of an origin that is wholly free since p_since.
+-- Of an origin that is wholly free since p_since: from when on it may go, and whether it may now.
+create or replace function deleg._may_go_at(p_origin deleg.origins, p_since timestamptz, p_after double precision) returns timestamptz
+language sql stable as $$
+    select greatest(case when p_origin.giving_back or p_origin.tries > 0 then coalesce(p_origin.next_try, 'infinity') end,
+                    case when not p_origin.closing then p_since + make_interval(secs => p_after) end, '-infinity')
+$$;
+
 create or replace function deleg._may_go(p_origin deleg.origins, p_since timestamptz, p_after double precision) returns boolean
 language sql stable as $$
-    select p_origin.kind = 'upstream' and p_origin.expires > now()
-           and (p_origin.next_try <= now() or not p_origin.giving_back and p_origin.tries = 0)
-           and (p_origin.closing or p_since <= now() - make_interval(secs => p_after))
+    select p_origin.kind = 'upstream' and p_origin.expires > now() and deleg._may_go_at(p_origin, p_since, p_after) <= now()
 $$;
 
 -- Seconds until upstream_due() or upstream_give_back() has something to do, an hour at most; 0: now, or it may have. What is freed meanwhile,
@@ -2340,8 +2344,7 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
     select greatest(0, extract(epoch from least(
         now() + interval '1 hour',
         (select next_try from origins where kind = 'upstream' and expires > now() and not giving_back order by next_try limit 1),
-        (select min(greatest(case when o.giving_back or o.tries > 0 then o.next_try end,
-                             case when not o.closing then b.since + make_interval(secs => p_after) end, now()))
+        (select min(greatest(_may_go_at(o, b.since, p_after), now()))
            from origins o
           cross join lateral (select x.since from blocks x where x.space = o.space and x.prefix = o.prefix and x.state = 'free' offset 0) as b
           where o.kind = 'upstream' and o.expires > now())) - now()))
