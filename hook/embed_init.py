@@ -1,3 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
 # Run by cffi, once per process, before the first call of a Python function of bridge.h. This text is compiled into the hook.
-import kea_subnet_deleg.runtime._embed  # noqa: F401
+from kea_subnet_deleg.runtime import compiled
+
+compiled.use()
+import kea_subnet_deleg.runtime._embed  # noqa: E402, F401

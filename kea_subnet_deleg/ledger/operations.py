@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 @lru_cache(maxsize=4096)  # servers and relays are few
@@ -104,15 +104,13 @@ def _size_json(size: Size) -> str:
 class Operation:
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
 
-    template: ClassVar[str]
-
     space: int
     identity: bytes
     xid: int
 
     def to_record(self) -> str:
         """Return the operation as a deleg.message."""
-        return self.template % (self.space, self.identity.hex(), self.xid, *self._values())
+        return _TEMPLATES[type(self)] % (self.space, self.identity.hex(), self.xid, *self._values())
 
     @abstractmethod
     def _values(self) -> tuple[object, ...]:
@@ -173,20 +171,6 @@ class Offer(Operation):
     is offered must be leased to ourselves.
     """
 
-    template = _template(
-        "offer",
-        "server",
-        "contact",
-        "lease_time",
-        "asked",
-        "hold",
-        "pools",
-        "max_blocks",
-        "max_addresses",
-        "shortest",
-        "sizes",
-    )
-
     server: int
     contact: Contact
     lease_time: int
@@ -221,8 +205,6 @@ class Accept(Operation):
     `altered`: so was another field of the offer, and all is refused. `held`: the outcome is to say how much the client holds
     and uses then.
     """
-
-    template = _template("accept", "server", "contact", "blocks", "held")
 
     server: int
     contact: Contact
@@ -270,8 +252,6 @@ class Renew(Operation):
     lease on the space wears off, it is to be renewed first; the outcome is POSTPONED then.
     """
 
-    template = _template("renew", "server", "contact", "lease_time", "blocks", "through", "quarantine")
-
     server: int
     contact: Contact
     lease_time: int
@@ -298,8 +278,6 @@ class Release(Operation):
     domain may take it, whichever of them is named.
     """
 
-    template = _template("release", "blocks", "quarantine", "named")
-
     named: int | None
     quarantine: int
     blocks: tuple[IPv4Network, ...]
@@ -314,8 +292,6 @@ class Release(Operation):
 class Reclaim(Operation):
     """The client chose another server, `named`: if it is none of this domain, what we offered is free again."""
 
-    template = _template("reclaim", "named")
-
     named: int
 
     def _values(self) -> tuple[object, ...]:
@@ -325,8 +301,6 @@ class Reclaim(Operation):
 @dataclass(slots=True)
 class Listing(Operation):
     """List what the client holds, `limit` blocks from behind `after` (RFC 6656 section 6)."""
-
-    template = _template("list", "after", "limit")
 
     after: IPv4Network | None
     limit: int
@@ -340,8 +314,6 @@ class Listing(Operation):
 class Note(Operation):
     """Record a decision that leaves the client without an answer: its kind, reason, and the numbers it was made from."""
 
-    template = _template("note", "kind", "reason", "detail")
-
     kind: str
     reason: str
     detail: Mapping[str, float | str | bool] | None = None
@@ -349,6 +321,29 @@ class Note(Operation):
     def _values(self) -> tuple[object, ...]:
         detail = "" if self.detail is None else _quoted(_numbers(self.detail))
         return (_quoted(self.kind), _quoted(self.reason), detail)
+
+
+_TEMPLATES: Final[Mapping[type[Operation], str]] = {
+    Offer: _template(
+        "offer",
+        "server",
+        "contact",
+        "lease_time",
+        "asked",
+        "hold",
+        "pools",
+        "max_blocks",
+        "max_addresses",
+        "shortest",
+        "sizes",
+    ),
+    Accept: _template("accept", "server", "contact", "blocks", "held"),
+    Renew: _template("renew", "server", "contact", "lease_time", "blocks", "through", "quarantine"),
+    Release: _template("release", "blocks", "quarantine", "named"),
+    Reclaim: _template("reclaim", "named"),
+    Listing: _template("list", "after", "limit"),
+    Note: _template("note", "kind", "reason", "detail"),
+}
 
 
 class Result(enum.Enum):

@@ -158,7 +158,7 @@ class Deciding:
         pushes = self._decided(view, choice).pushes if choice.by_holding else {}
         push = pushes.get((granted, held, used))
         if push is None:
-            push = choice.policy.push(Lessee(identity, Holding(held, used)), granted, view, choice.limits)
+            push = bool(choice.policy.push(Lessee(identity, Holding(held, used)), granted, view, choice.limits))
             if len(pushes) < DECISIONS_KEPT:
                 pushes[granted, held, used] = push
         return push

@@ -26,6 +26,7 @@ from kea_subnet_deleg.roles.delegating import Delegating, Surroundings
 from kea_subnet_deleg.roles.replies import Replies, Times
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.roles.takeback import Takeback, TakebackTerms
+from kea_subnet_deleg.runtime import compiled
 from kea_subnet_deleg.runtime.bridge import Kea
 from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
@@ -306,6 +307,7 @@ class _Service:
                 {
                     "server-name": self._name,
                     "policy": self._settings.policy,
+                    "compiled": compiled.used(),
                     "ledger-connected": all(keeper.good for keeper in self._worker_keepers),
                     "timers-connected": self._timer_keeper.good,
                     "agent-connected": self._agent_keeper.good,

@@ -143,8 +143,8 @@ class Message:
         _check_lengths(options)
         sname = file = b""
         if data[SNAME.start : FILE.stop] != _NO_NAMES:
-            sname = b"" if overload & _OVERLOAD_SNAME else data[SNAME].rstrip(b"\0")
-            file = b"" if overload & _OVERLOAD_FILE else data[FILE].rstrip(b"\0")
+            sname = b"" if overload & _OVERLOAD_SNAME else data[SNAME.start : SNAME.stop].rstrip(b"\0")
+            file = b"" if overload & _OVERLOAD_FILE else data[FILE.start : FILE.stop].rstrip(b"\0")
         relay = _NO_RELAY_INFORMATION
         if _RELAY_AGENT_INFORMATION in options:
             relay = RelayInformation.decode(options[_RELAY_AGENT_INFORMATION])

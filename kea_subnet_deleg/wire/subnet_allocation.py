@@ -194,6 +194,11 @@ class _Builder:
         self.name: str | None = None
         self.suggested_lease_time: int | None = None
 
+    def take_name(self) -> str | None:
+        """Return the name, and read on as if there had been none."""
+        name, self.name = self.name, None
+        return name
+
     def read(self, option: bytes) -> None:
         """Read one whole option: flags octet, then suboptions to its end."""
         end = len(option)
@@ -286,8 +291,7 @@ def _read(options: Sequence[bytes]) -> SubnetAllocation:
     """
     builder = _Builder()
     for option in options:
-        name, requests = builder.name, len(builder.requests)
-        builder.name = None
+        name, requests = builder.take_name(), len(builder.requests)
         builder.read(option)
         if builder.name is None or (name is not None and requests):
             if builder.name not in (None, name):

@@ -79,6 +79,7 @@ def test_a_server_is_killed_and_started_again(names: list[str]) -> None:
     assert "does not run" in lab("stop", "s1", *name).stderr
     assert lab("start", "s1", *name).returncode == 0
     assert status(server)["service"]["ledger-connected"]
+    assert status(server)["service"]["compiled"]  # else: ci/setup was not run since a module changed
     assert lab("stop", "s1", *name).returncode == 0
     assert "there is no server 's2'; there are s1" in lab("start", "s2", *name).stderr
     assert lab("down", *name).returncode == 0
