@@ -98,8 +98,9 @@ def _size_json(size: Size) -> str:
     return text
 
 
-# Operations and outcomes are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field. And the base
-# class has no metaclass of ABC, with which isinstance() is a call in Python: that all have their values is mypy's to see.
+# Operations and outcomes are not frozen, see wire.Message. (An __init__ that is written out, too, would have to be so in all of them:
+# mypyc takes that of a base class for theirs.) And the base class has no metaclass of ABC, with which isinstance() is a call in Python:
+# that all have their values is mypy's to see.
 @dataclass(slots=True)
 class Operation:
     """Something one client asks. `identity` is its client identifier, `xid` its transaction."""
@@ -384,7 +385,7 @@ class Granted(NamedTuple):
         return IPv4Network((self.network, self.prefix_length))
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Outcome:
     """What came of one operation.
 
@@ -400,6 +401,24 @@ class Outcome:
     nonce: bytes | None = None
     held: int = 0
     used: int = 0
+
+    def __init__(
+        self,
+        result: Result,
+        lease_time: int | None = None,
+        blocks: tuple[Granted, ...] = (),
+        more: bool = False,
+        nonce: bytes | None = None,
+        held: int = 0,
+        used: int = 0,
+    ) -> None:
+        self.result = result
+        self.lease_time = lease_time
+        self.blocks = blocks
+        self.more = more
+        self.nonce = nonce
+        self.held = held
+        self.used = used
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:

@@ -102,7 +102,7 @@ class Batches(Protocol):
         """Return for each lessee, told by space and identity, the addresses that it holds and uses now, in the order asked."""
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class _Heard:
     """A message that is listened to: in which space, and who asks, with what it holds where that matters.
 
@@ -115,6 +115,22 @@ class _Heard:
     space: int
     lessee: Lessee
     refusal: Note | None = None
+
+    def __init__(
+        self,
+        packet: Inbound,
+        message: Message,
+        allocation: SubnetAllocation,
+        space: int,
+        lessee: Lessee,
+        refusal: Note | None = None,
+    ) -> None:
+        self.packet = packet
+        self.message = message
+        self.allocation = allocation
+        self.space = space
+        self.lessee = lessee
+        self.refusal = refusal
 
 
 class _Task(NamedTuple):

@@ -62,7 +62,7 @@ class Times:
         )
 
 
-@dataclass(slots=True)  # not frozen, see wire.Message
+@dataclass(init=False, slots=True)  # not frozen, see wire.Message
 class Content:
     """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on.
 
@@ -75,6 +75,22 @@ class Content:
     more: bool = False
     nonce: bytes | None = None
     elsewhere: bool = False
+
+    def __init__(
+        self,
+        blocks: Sequence[Granted],
+        lease_time: int | None = None,
+        listing: bool = False,
+        more: bool = False,
+        nonce: bytes | None = None,
+        elsewhere: bool = False,
+    ) -> None:
+        self.blocks = blocks
+        self.lease_time = lease_time
+        self.listing = listing
+        self.more = more
+        self.nonce = nonce
+        self.elsewhere = elsewhere
 
 
 class Replies:

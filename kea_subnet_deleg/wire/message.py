@@ -87,8 +87,10 @@ _NO_RELAY_INFORMATION: Final = RelayInformation()
 _TYPES: Final = {bytes((member,)): member for member in MessageType}
 
 
-# Not frozen, though nobody changes one: making a frozen dataclass takes a call for each field, five times as long.
-@dataclass(slots=True, unsafe_hash=True)
+# Not frozen, though nobody changes one: making a frozen dataclass takes a call for each field, five times as long. And __init__ is
+# written out, here and wherever a value is made for each message: compiled, it sets the fields where they are; dataclass makes one
+# that is not compiled, and looks each of them up.
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Message:
     """A DHCPv4 message as received (RFC 2131 section 2).
 
@@ -121,6 +123,50 @@ class Message:
     client_identifier: bytes
     relay: RelayInformation
     vss: Vss | None
+
+    def __init__(
+        self,
+        op: int,
+        htype: int,
+        hlen: int,
+        hops: int,
+        xid: int,
+        secs: int,
+        flags: int,
+        ciaddr: int,
+        yiaddr: int,
+        siaddr: int,
+        giaddr: int,
+        chaddr: bytes,
+        sname: bytes,
+        file: bytes,
+        type: MessageType,  # noqa: A002  # as the field
+        options: Mapping[int, bytes],
+        subnet_allocation_parts: tuple[bytes, ...],
+        client_identifier: bytes,
+        relay: RelayInformation,
+        vss: Vss | None,
+    ) -> None:
+        self.op = op
+        self.htype = htype
+        self.hlen = hlen
+        self.hops = hops
+        self.xid = xid
+        self.secs = secs
+        self.flags = flags
+        self.ciaddr = ciaddr
+        self.yiaddr = yiaddr
+        self.siaddr = siaddr
+        self.giaddr = giaddr
+        self.chaddr = chaddr
+        self.sname = sname
+        self.file = file
+        self.type = type
+        self.options = options
+        self.subnet_allocation_parts = subnet_allocation_parts
+        self.client_identifier = client_identifier
+        self.relay = relay
+        self.vss = vss
 
     @classmethod
     def decode(cls, data: bytes) -> Message:

@@ -51,14 +51,14 @@ LARGEST_COUNT: Final = 0xFFFE
 """Largest number of addresses a statistics field can say; a /16 or larger may hold more."""
 
 
-# The values below are not frozen, though nobody changes one: making a frozen dataclass takes a call for each field.
+# The values below are not frozen, and their __init__ is written out: see Message.
 
 
 class MalformedOption(ValueError):
     """Option 220 can't be read; the text says at which offset of its value, what, and the value found."""
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class SubnetRequest:
     """Subnet-Request: a subnet is wanted, or a list of what the client holds (RFC 6656 section 3.1).
 
@@ -70,8 +70,13 @@ class SubnetRequest:
     hierarchical: bool = False
     information: bool = False
 
+    def __init__(self, prefix_length: int, hierarchical: bool = False, information: bool = False) -> None:
+        self.prefix_length = prefix_length
+        self.hierarchical = hierarchical
+        self.information = information
 
-@dataclass(slots=True, unsafe_hash=True)
+
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Usage:
     """A client's report on one subnet, in addresses (RFC 6656 section 3.2.1.1); None is "not reported".
 
@@ -82,8 +87,13 @@ class Usage:
     in_use: int | None = None
     unusable: int | None = None
 
+    def __init__(self, high_water: int | None = None, in_use: int | None = None, unusable: int | None = None) -> None:
+        self.high_water = high_water
+        self.in_use = in_use
+        self.unusable = unusable
 
-@dataclass(slots=True, unsafe_hash=True)
+
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class SubnetBlock:
     """Subnet Prefix Information block: one subnet (RFC 6656 section 3.2.1). `usage` is None where statlen is 0.
 
@@ -95,6 +105,20 @@ class SubnetBlock:
     deprecate: bool = False
     hierarchical: bool = False
     usage: Usage | None = None
+
+    def __init__(
+        self,
+        address: int,
+        prefix_length: int,
+        deprecate: bool = False,
+        hierarchical: bool = False,
+        usage: Usage | None = None,
+    ) -> None:
+        self.address = address
+        self.prefix_length = prefix_length
+        self.deprecate = deprecate
+        self.hierarchical = hierarchical
+        self.usage = usage
 
     @classmethod
     def of(
@@ -109,7 +133,7 @@ class SubnetBlock:
         return IPv4Network((self.address, self.prefix_length))
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class SubnetInformation:
     """Subnet-Information: one or more subnets under one pair of flags (RFC 6656 section 3.2).
 
@@ -120,8 +144,13 @@ class SubnetInformation:
     client: bool = False
     server: bool = False
 
+    def __init__(self, blocks: tuple[SubnetBlock, ...], client: bool = False, server: bool = False) -> None:
+        self.blocks = blocks
+        self.client = client
+        self.server = server
 
-@dataclass(slots=True, unsafe_hash=True)
+
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class SubnetAllocation:
     """All that the instances of option 220 in one message say (RFC 6656 section 3), each kind in wire order.
 
@@ -132,6 +161,18 @@ class SubnetAllocation:
     information: tuple[SubnetInformation, ...] = ()
     name: str | None = None
     suggested_lease_time: int | None = None
+
+    def __init__(
+        self,
+        requests: tuple[SubnetRequest, ...] = (),
+        information: tuple[SubnetInformation, ...] = (),
+        name: str | None = None,
+        suggested_lease_time: int | None = None,
+    ) -> None:
+        self.requests = requests
+        self.information = information
+        self.name = name
+        self.suggested_lease_time = suggested_lease_time
 
     @classmethod
     def decode(cls, parts: Sequence[bytes]) -> SubnetAllocation:
