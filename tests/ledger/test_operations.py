@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import enum
+import json
+from types import MappingProxyType
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +24,7 @@ from kea_subnet_deleg.ledger import (
     Size,
     Wanted,
 )
-from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS, batch_to_array
+from kea_subnet_deleg.ledger.operations import MESSAGE_FIELDS, _numbers, batch_to_array
 from tests.conftest import Database
 from tests.ledger.scene import CONTACT, SERVER, Client, one, prefixes
 
@@ -35,6 +38,31 @@ def read(database: Database, *operations: Operation) -> list[dict[str, Any]]:
         "select jsonb_strip_nulls(to_jsonb(m)) from unnest(%s::deleg.message[]) as m", batch_to_array(operations)
     )
     return [row for (row,) in rows]
+
+
+NUMBERS = st.dictionaries(
+    st.text(max_size=9),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=3,
+    ),
+    max_size=6,
+)
+
+
+@given(NUMBERS)
+def test_the_numbers_of_a_decision_are_json(numbers: dict[str, Any]) -> None:
+    """As the library writes them; and a policy of somebody else's may use what is like a number, or a mapping."""
+    assert _numbers(numbers) == json.dumps(numbers, separators=(",", ":"))
+    assert json.loads(_numbers(MappingProxyType({"port": Port.SERVER, "more": MappingProxyType({})}))) == {
+        "port": 67,
+        "more": {},
+    }
+
+
+class Port(enum.IntEnum):
+    SERVER = 67
 
 
 def test_the_fields_are_those_of_the_type(database: Database) -> None:
