@@ -35,8 +35,10 @@ class Process:
             return False
         try:
             reaped, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:  # no child of ours, so somebody else reaps it
-            return fields[0] not in "ZX"
+        except (
+            ChildProcessError
+        ):  # no child of ours, so somebody else reaps it; its other threads, and its sockets, may be there still
+            return fields[0] not in "ZX" or int(fields[17]) > 1
         if reaped:
             _statuses[self] = os.waitstatus_to_exitcode(status)
         return not reaped

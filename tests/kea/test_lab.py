@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from ci.labs import Lab, LabError
+from ci.labs.process import Process
 from tests.client.codec import Block
 from tests.client.rfc6656 import Identity
 from tests.kea.conftest import MakeSite
+from tests.kea.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,3 +68,25 @@ def test_clients_that_are_no_relays_are_served(make_site: MakeSite) -> None:
     with site.unnumbered() as endpoint:
         client = site.client(Identity(endpoint.hardware, b"\0unnumbered"), endpoint=endpoint)
         assert client.acquire(24).blocks == (Block(IPv4Network("10.9.1.0/24")),)
+
+
+MANY_THREADED = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_there_as_long_as_any_of_its_threads() -> None:
+    """Its main thread ends first where it is killed, and its sockets are open until the last one has ended."""
+    script = '"$0" -c "$1" >/dev/null 2>&1 & echo $!'  # no child of this process
+    printed = subprocess.run(
+        ["sh", "-c", script, sys.executable, MANY_THREADED], capture_output=True, text=True, check=True
+    )
+    process = Process.of(int(printed.stdout))
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").split(") ")[1][0] == "Z")
+        assert process.alive
+    finally:
+        process.destroy()
+    assert not process.alive
