@@ -35,9 +35,8 @@ class Process:
             return False
         try:
             reaped, status = os.waitpid(self.pid, os.WNOHANG)
-        except (
-            ChildProcessError
-        ):  # no child of ours, so somebody else reaps it; its other threads, and its sockets, may be there still
+        except ChildProcessError:  # no child of ours, so somebody else reaps it
+            # Of a zombie, threads may be left, and with them its sockets.
             return fields[0] not in "ZX" or int(fields[17]) > 1
         if reaped:
             _statuses[self] = os.waitstatus_to_exitcode(status)

@@ -42,7 +42,7 @@ def use() -> bool:
             described = json.loads((folder / "compiled.json").read_text(encoding="utf-8"))
             if all(_digest(module) == digest for module, digest in described["modules"].items()):
                 return _load(described["library"], list(described["modules"]), folder)
-        except OSError:
+        except (OSError, ValueError, KeyError):  # nothing there, or nothing of use
             continue
     return False
 

@@ -90,6 +90,12 @@ def test_nothing_was_compiled(folder: Path) -> None:
     assert refused()
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"modules": {}}'])
+def test_what_was_compiled_is_not_said(folder: Path, text: str) -> None:
+    (folder / "compiled.json").write_text(text, encoding="utf-8")
+    assert refused()
+
+
 def test_the_source_was_changed(folder: Path) -> None:
     put(folder, "package__mypyc", "package.module")
     describe(folder, SOURCE + "\n")
