@@ -55,12 +55,17 @@ class RateLimit:
         Monotonic seconds.
     burst : float
         Messages that a client may save up; by default those of some seconds.
+    most : int
+        Clients that are remembered at once.
     """
 
-    def __init__(self, rate: float | None, clock: Callable[[], float], burst: float | None = None) -> None:
+    def __init__(
+        self, rate: float | None, clock: Callable[[], float], burst: float | None = None, most: int = MOST_CLIENTS
+    ) -> None:
         self._rate = rate
         self._burst = max(1.0, (rate or 0.0) * BURST_SECONDS) if burst is None else burst
         self._clock = clock
+        self._most = most
         self._lock = threading.Lock()
         self._buckets: dict[bytes, tuple[float, float]] = {}
 
@@ -78,6 +83,6 @@ class RateLimit:
         allowed = tokens >= 1.0
         # Put back last: the dict's order is that of the last message.
         self._buckets[client_id] = (tokens - 1.0 if allowed else tokens, now)
-        if len(self._buckets) > MOST_CLIENTS:
+        if len(self._buckets) > self._most:
             del self._buckets[next(iter(self._buckets))]
         return allowed

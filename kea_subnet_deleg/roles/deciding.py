@@ -158,6 +158,7 @@ class Deciding:
         pushes = self._decided(view, choice).pushes if choice.by_holding else {}
         push = pushes.get((granted, held, used))
         if push is None:
+            # Compiled, nothing else is taken for a bool; a policy of somebody else's may be less strict.
             push = bool(choice.policy.push(Lessee(identity, Holding(held, used)), granted, view, choice.limits))
             if len(pushes) < DECISIONS_KEPT:
                 pushes[granted, held, used] = push

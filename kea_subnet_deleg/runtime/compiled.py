@@ -18,7 +18,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 PACKAGE: Final = Path(__file__).parents[1]
 _FOLDER: Final = Path("_hook", "compiled")
@@ -35,21 +35,40 @@ class _Finder(MetaPathFinder):
         return None if file is None else spec_from_file_location(fullname, file)
 
 
+_refusal = "not asked for"
+
+
 def use() -> bool:
     """Have the compiled modules imported from now on, and return whether that is so. To be called before any of them is imported."""
-    for folder in _folders():
-        try:
-            described = json.loads((folder / "compiled.json").read_text(encoding="utf-8"))
-            if all(_digest(module) == digest for module, digest in described["modules"].items()):
-                return _load(described["library"], list(described["modules"]), folder)
-        except (OSError, ValueError, KeyError):  # nothing there, or nothing of use
-            continue
-    return False
+    global _refusal
+    _refusal = _try()
+    return used()
 
 
 def used() -> bool:
     """Return whether they are."""
-    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
+    return not _refusal
+
+
+def refusal() -> str:
+    """Return why they are not, for the log; nothing where they are."""
+    return _refusal
+
+
+def _try() -> str:
+    refusal = "nothing was compiled"
+    for folder in _folders():
+        if not (folder / "compiled.json").is_file():
+            continue
+        try:
+            described = json.loads((folder / "compiled.json").read_text(encoding="utf-8"))
+            changed = [module for module, digest in described["modules"].items() if _digest(module) != digest]
+            refusal = f"not made of {', '.join(changed)}" if changed else _load(described, folder)
+        except (OSError, ValueError, KeyError) as error:
+            refusal = f"{folder}: {error!r}"
+        if not refusal:
+            break
+    return refusal
 
 
 def _folders() -> list[Path]:
@@ -63,16 +82,18 @@ def _digest(module: str) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-def _load(library: str, modules: list[str], folder: Path) -> bool:
-    """Import the library that has the code of all, and find them from now on; not where it is another Python's."""
-    files = {name: folder / f"{name}{_SUFFIX}" for name in (library, *modules)}
-    if not all(file.is_file() for file in files.values()):
-        return False
+def _load(described: dict[str, Any], folder: Path) -> str:
+    """Import the library that has the code of all, and find them from now on. Returns why not, as where they are another Python's."""
+    library: str = described["library"]
+    files = {name: folder / f"{name}{_SUFFIX}" for name in (library, *described["modules"])}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        return f"{folder}: no {', '.join(missing)}"
     finder = _Finder(files)
     sys.meta_path.insert(0, finder)
     try:
         importlib.import_module(library)
-    except ImportError:
+    except ImportError as error:
         sys.meta_path.remove(finder)
-        return False
-    return True
+        return str(error)
+    return ""

@@ -163,7 +163,8 @@ class _Service:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        self._journal.info("SUBNET_DELEG_STARTED", f"version {__version__}, policy {self._settings.policy}")
+        uncompiled = "" if compiled.used() else f", uncompiled: {compiled.refusal()}"
+        self._journal.info("SUBNET_DELEG_STARTED", f"version {__version__}, policy {self._settings.policy}{uncompiled}")
 
     def stop(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout

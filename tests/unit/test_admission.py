@@ -7,10 +7,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.roles import admission
 from kea_subnet_deleg.roles.admission import Admission, RateLimit, admitted
 from kea_subnet_deleg.roles.shortages import Shortage, Shortages
-from kea_subnet_deleg.runtime import compiled
 
 ROUTER, OTHER = b"\1\2\0\0\0\0\1", b"\1\2\0\0\0\0\2"
 INSIDE, OUTSIDE = int(IPv4Address("10.1.2.3")), int(IPv4Address("11.1.2.3"))
@@ -89,11 +87,9 @@ def test_no_rate_no_limit() -> None:
     assert taken(RateLimit(None, Clock()), ROUTER, 1000) == 1000
 
 
-@pytest.mark.skipif(compiled.used(), reason="a constant is part of what is compiled")
-def test_only_so_many_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_clients_are_remembered() -> None:
     """Those go first that have not asked for longest: who hoards is among those that have."""
-    monkeypatch.setattr(admission, "MOST_CLIENTS", 3)
-    limit = RateLimit(1.0, Clock(), burst=1.0)
+    limit = RateLimit(1.0, Clock(), burst=1.0, most=3)
     assert taken(limit, ROUTER, 2) == 1
     for n in range(100):
         assert taken(limit, b"%d" % n, 2) == 1

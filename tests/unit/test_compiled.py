@@ -64,6 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     (package / "module.py").write_text(SOURCE, encoding="utf-8")
     monkeypatch.setattr(compiled, "PACKAGE", package)
+    monkeypatch.setattr(compiled, "_refusal", compiled.refusal())
     monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere")])
     return folder
 
@@ -80,43 +81,44 @@ def put(folder: Path, *names: str) -> None:
         (folder / f"{name}{compiled._SUFFIX}").write_bytes(b"not ELF")
 
 
-def refused() -> bool:
+def refused(why: str) -> bool:
+    """Nothing is found otherwise than before, and the log says why."""
     before = sys.meta_path.copy()
-    return not compiled.use() and sys.meta_path == before and not compiled.used()
+    return not compiled.use() and not compiled.used() and sys.meta_path == before and why in compiled.refusal()
 
 
 def test_nothing_was_compiled(folder: Path) -> None:
     assert folder.is_dir()
-    assert refused()
+    assert refused("nothing was compiled")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"modules": {}}'])
 def test_what_was_compiled_is_not_said(folder: Path, text: str) -> None:
     (folder / "compiled.json").write_text(text, encoding="utf-8")
-    assert refused()
+    assert refused("compiled")
 
 
 def test_the_source_was_changed(folder: Path) -> None:
     put(folder, "package__mypyc", "package.module")
     describe(folder, SOURCE + "\n")
-    assert refused()
+    assert refused("not made of package.module")
 
 
 def test_the_source_is_missing(folder: Path) -> None:
     put(folder, "package__mypyc", "package.module")
     describe(folder)
     folder.joinpath("..", "..", "module.py").resolve().unlink()
-    assert refused()
+    assert refused("module.py")
 
 
 def test_compiled_for_another_python(folder: Path) -> None:
     """Then the suffix is another."""
     put(folder, "package__mypyc")
     describe(folder)
-    assert refused()
+    assert refused("no package.module.")
 
 
 def test_a_library_that_does_not_load(folder: Path) -> None:
     put(folder, "package__mypyc", "package.module")
     describe(folder)
-    assert refused()
+    assert refused("package__mypyc")
