@@ -65,7 +65,7 @@ def _try() -> str:
             changed = [module for module, digest in described["modules"].items() if _digest(module) != digest]
             refusal = f"not made of {', '.join(changed)}" if changed else _load(described, folder)
         except (OSError, ValueError, KeyError) as error:
-            refusal = f"{folder}: {error!r}"
+            refusal = f"{folder}: {error}"
         if not refusal:
             break
     return refusal
