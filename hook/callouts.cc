@@ -36,6 +36,7 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bridge.h"
 #include "counters.h"
@@ -284,12 +285,23 @@ bool flag(const isc::hooks::LibraryHandle& handle, const std::string& name, bool
     return value && value->getType() == Element::boolean ? value->boolValue() : otherwise;
 }
 
+/// Whether other hooks are loaded that may have a say in what Kea takes: not so the drivers of databases, which are
+/// hooks since Kea 3.0.
+bool othersHaveASay() {
+    const std::vector<std::string> libraries = isc::hooks::HooksManager::getLibraryNames();
+    const auto silent = [](const std::string& path) {
+        const std::string name = path.substr(path.rfind('/') + 1);
+        return name == "libdhcp_pgsql.so" || name == "libdhcp_mysql.so";
+    };
+    const auto drivers = std::count_if(libraries.begin(), libraries.end(), silent);
+    return libraries.size() - static_cast<size_t>(drivers) > 1;
+}
+
 /// The callouts that are not Kea's standard ones because they are not always wanted. leases4_committed is called for
 /// every packet that Kea answers, and has Kea prepare to park each: more than all else that the hook can cost ordinary
 /// DHCP.
 void registerOnDemand(isc::hooks::LibraryHandle& handle) {
-    const bool others = isc::hooks::HooksManager::getLibraryNames().size() > 1;
-    behind_checks = flag(handle, "respect-drops", others);
+    behind_checks = flag(handle, "respect-drops", othersHaveASay());
     if (behind_checks) {
         handle.registerCallout("buffer4_receive", sendParcel);
         handle.registerCallout("pkt4_receive", takeBehindChecks);

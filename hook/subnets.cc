@@ -90,6 +90,9 @@ Subnets::Subnets() : alarm_([this] { look(); }) {}
 ConstElementPtr Subnets::serve(const Element& request, Moment asked) {
     desired_ = desiredBy(request, asked, desired_);
     known_ = true;
+    for (auto failure = failures_.begin(); failure != failures_.end();) {
+        failure = desired_.subnets.count(failure->first) ? std::next(failure) : failures_.erase(failure);
+    }
     const SrvConfigPtr config = current();
     Plan differences = plan(*config);
     carryOutLive(differences, *config);

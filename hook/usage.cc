@@ -32,9 +32,10 @@ using isc::data::ElementPtr;
 using isc::stats::ObservationPtr;
 using isc::stats::StatsMgr;
 
-/// Failed allocations that were told already, by subnet-id. Kea's own counters are the operator's, and stay as they
-/// are.
-std::map<uint32_t, int64_t> told_failures;
+/// Failed allocations that were told already, by subnet-id; of the subnets that were asked for last. Kea's own counters
+/// are the operator's, and stay as they are.
+using Failures = std::map<uint32_t, int64_t>;
+Failures told_failures;
 
 ObservationPtr observed(uint32_t id, const char* what) {
     return StatsMgr::instance().getObservation(StatsMgr::generateName("subnet", id, what));
@@ -61,11 +62,14 @@ int64_t takePeak(uint32_t id) {
 }
 
 /// Failed allocations since the last time: Kea counts each for one subnet, and there as one of these two.
-int64_t takeFailures(uint32_t id) {
+/// @param telling gets what will have been told then
+int64_t takeFailures(uint32_t id, Failures& telling) {
     const int64_t failures =
         valueOf(id, "v4-allocation-fail-shared-network") + valueOf(id, "v4-allocation-fail-subnet");
-    const int64_t told = std::exchange(told_failures[id], failures);
-    return failures < told ? failures : failures - told;  // a reload may have counted from zero again
+    telling[id] = failures;
+    const auto told = told_failures.find(id);
+    // A reload may have counted from zero again.
+    return told == told_failures.end() || failures < told->second ? failures : failures - told->second;
 }
 
 std::vector<uint32_t> subnetIds(const Element& request) {
@@ -80,14 +84,14 @@ std::vector<uint32_t> subnetIds(const Element& request) {
 
 /// What hosts were not served in each network: before it had an open subnet, or by a subnet of an operator's in it,
 /// whose ids are added to `ids`.
-ElementPtr takeUnserved(std::vector<uint32_t>& ids) {
+ElementPtr takeUnserved(std::vector<uint32_t>& ids, Failures& telling) {
     std::map<std::string, int64_t> unserved = subnet_deleg::unserved().take();
     const auto config = isc::dhcp::CfgMgr::instance().getCurrentCfg();
     for (const std::string& name : subnets().desired().networks) {
         if (const auto network = networkOf(*config, name)) {
             for (const auto& subnet : *network->getAllSubnets()) {
                 if (!definitionOf(*subnet)) {
-                    unserved[name] += takeFailures(subnet->getID());
+                    unserved[name] += takeFailures(subnet->getID(), telling);
                     ids.push_back(subnet->getID());
                 }
             }
@@ -130,6 +134,7 @@ ConstElementPtr missed(const Element& request) {
 ConstElementPtr usage(const Element& request) {
     movement().begin();
     std::vector<uint32_t> ids = subnetIds(request);
+    Failures telling;
     ElementPtr by_id = Element::createMap();
     const isc::util::MultiThreadingCriticalSection alone;  // samples are kept without a lock
     for (const uint32_t id : ids) {
@@ -138,15 +143,16 @@ ConstElementPtr usage(const Element& request) {
         one->set("assigned", Element::create(assigned));
         one->set("declined", Element::create(valueOf(id, "declined-addresses")));
         one->set("peak", Element::create(std::max(takePeak(id), assigned)));
-        one->set("failures", Element::create(takeFailures(id)));
+        one->set("failures", Element::create(takeFailures(id, telling)));
         by_id->set(std::to_string(id), one);
     }
     ElementPtr answer = Element::createMap();
     answer->set("subnets", by_id);
-    answer->set("unserved", takeUnserved(ids));
+    answer->set("unserved", takeUnserved(ids, telling));
     answer->set("parts",
                 Element::create(static_cast<int64_t>(partsOf(*isc::dhcp::CfgMgr::instance().getCurrentCfg()))));
     movement().watch(ids);
+    told_failures = std::move(telling);
     return answer;
 }
 
