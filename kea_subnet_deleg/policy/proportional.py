@@ -34,6 +34,7 @@ import enum
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final
 
+from kea_subnet_deleg.policy.figures import Figures, addresses, prefix_length
 from kea_subnet_deleg.policy.protocol import (
     Grant,
     Lessee,
@@ -131,79 +132,6 @@ _PLENTY: Final = _Scarcity.NONE
 _CRITICAL: Final = _Scarcity.CRITICAL
 
 
-@dataclass(slots=True)  # not frozen: that takes a call for each field
-class _Figures:
-    """What is decided by, in addresses, made consistent: nobody uses more than it holds, nothing is negative.
-
-    What was never reported counts as unused here. Else a lessee could get more by not reporting, and hoard.
-    """
-
-    held: int
-    used: int
-    others_held: int
-    others_used: int
-    size: int
-    free: int
-    free_fraction: float
-    """What is free of the space. All, where nothing is known of it: the ledger knows better what is left."""
-
-    @classmethod
-    def of(cls, lessee: Lessee, view: View) -> _Figures:
-        own, everyone = lessee.holding, view.everyone
-        others_held = max(0, everyone.held - own.held)
-        others_used = max(0, min(everyone.used - own.used, others_held))
-        size, free = view.size, min(view.free, view.size)
-        return cls(
-            own.held,
-            min(own.used, own.held),
-            others_held,
-            others_used,
-            size,
-            free,
-            free / size if size else 1.0,
-        )
-
-    @property
-    def newcomer(self) -> bool:
-        return self.held == 0
-
-    @property
-    def utilisation(self) -> float:
-        return self.used / self.held if self.held else 0.0
-
-    @property
-    def others_utilisation(self) -> float:
-        return self.others_used / self.others_held if self.others_held else 0.0
-
-    @property
-    def share(self) -> float:
-        """The lessee's part of all use; 0 where nothing is used."""
-        return self.used / (self.used + self.others_used) if self.used else 0.0
-
-    @property
-    def fair(self) -> int:
-        """The addresses that are the lessee's share of the space (seed [0077])."""
-        return self.size * self.used // (self.used + self.others_used) if self.used else 0
-
-    def halvings(self, most: int) -> int:
-        """How often the others' utilisation must be halved to be no more than the lessee's: 0 if it is not, `most` at most.
-
-        Compared in whole per cent, so that one host more or less does not make 45% against 90% two halvings.
-        """
-        own, others = _per_cent(self.used, self.held), _per_cent(self.others_used, self.others_held)
-        return next((n for n in range(most) if others <= own << n), most)
-
-    def numbers(self, asked: int) -> dict[str, float | str]:
-        """Return what the event log tells; `asked` is a prefix length."""
-        return {
-            "asked": asked,
-            "utilisation": round(self.utilisation, 4) if self.used else "unknown",
-            "others-utilisation": round(self.others_utilisation, 4) if self.others_used else "unknown",
-            "share": round(self.share, 4) if self.used else 0.0,
-            "free": round(self.free_fraction, 4) if self.size else "unknown",
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Proportional:
     """In plenty everyone gets what it asks; in scarcity who uses little gets little, and what is little used is asked back."""
@@ -213,7 +141,7 @@ class Proportional:
 
     def grant(self, wish: Wish, lessee: Lessee, view: View, limits: Limits) -> Grant | Refusal:
         """Decide on a request for a block: never more than asked, never outside the limits (seed [0061], [0115])."""
-        figures = _Figures.of(lessee, view)
+        figures = Figures(lessee, view)
         asked, reason = wish.prefix_length, AS_ASKED
         if not asked:
             asked, reason = self._choose(figures, view, limits)
@@ -229,14 +157,14 @@ class Proportional:
         if length != asked:
             reason = why
         # Who follows our `s` (size zero) is not told `s` again in the OFFER, by figures that don't yet count what it was offered.
-        push = self._push(figures, figures.utilisation, _addresses(length), limits) if wish.prefix_length else None
+        push = self._push(figures, figures.utilisation, addresses(length), limits) if wish.prefix_length else None
         if push is not None:
             numbers["push"] = push
         return Grant(length, limits.smallest, reason, numbers, push is not None)
 
     def renew(self, reported: Reported, lessee: Lessee, view: View, limits: Limits) -> RenewalVerdict:
         """Decide on a renewal by the block's own use and by what is left of the space (seed [0010], [0140])."""
-        figures = _Figures.of(lessee, view)
+        figures = Figures(lessee, view)
         verdict, reason = self._renewal(reported, self._scarcity(figures), limits)
         numbers = figures.numbers(reported.prefix_length)
         for name, count in (("high-water", reported.high_water), ("in-use", reported.in_use)):
@@ -249,27 +177,27 @@ class Proportional:
 
         Other than for the OFFER, use is heavy where it still is with what was just granted, and a renewal makes no newcomer.
         """
-        figures = _Figures.of(lessee, view)
+        figures = Figures(lessee, view)
         if figures.newcomer and not granted:
             return False
         utilisation = figures.used / (figures.held + granted) if figures.held else 0.0
         return self._push(figures, utilisation, granted, limits) is not None
 
-    def _scarcity(self, figures: _Figures) -> _Scarcity:
+    def _scarcity(self, figures: Figures) -> _Scarcity:
         if figures.free_fraction > self.thresholds.scarce:
             return _PLENTY
         return _CRITICAL if figures.free_fraction <= self.thresholds.critical else _Scarcity.SCARCE
 
-    def _spare(self, figures: _Figures) -> int:
+    def _spare(self, figures: Figures) -> int:
         """Return how many addresses may go before space is scarce."""
         return max(0, figures.free - int(self.thresholds.scarce * figures.size) - 1)
 
-    def _choose(self, figures: _Figures, view: View, limits: Limits) -> tuple[int, str]:
+    def _choose(self, figures: Figures, view: View, limits: Limits) -> tuple[int, str]:
         """Return the prefix length for who leaves it to us, and why (seed [0067], Table 3)."""
         length, reason = limits.default, CHOSEN
         if figures.utilisation >= self.thresholds.heavy:
             # Doubling, as far as its share goes. Were space scarce by that, it would be asked back at once, and pushed again.
-            doubling = _prefix_length(min(figures.held, max(0, figures.fair - figures.held), self._spare(figures)))
+            doubling = prefix_length(min(figures.held, max(0, figures.fair - figures.held), self._spare(figures)))
             if doubling < length:
                 length, reason = doubling, CHOSEN_HEAVY
         half = min((free + 1 for free, blocks in view.free_by_length.items() if blocks), default=0)
@@ -277,7 +205,7 @@ class Proportional:
             length, reason = half, CHOSEN_HALF
         return min(length, limits.smallest), reason
 
-    def _apportion(self, asked: int, figures: _Figures) -> tuple[int | None, str]:
+    def _apportion(self, asked: int, figures: Figures) -> tuple[int | None, str]:
         """Return what is left of a request by what is left of the space: a prefix length, None for nothing; and why."""
         scarcity = self._scarcity(figures)
         if scarcity is _PLENTY:
@@ -286,7 +214,7 @@ class Proportional:
         if figures.newcomer:
             if critical and figures.others_utilisation >= self.thresholds.very_high:
                 return None, GONE_NEWCOMER
-            half_of_free = _prefix_length(figures.free // 2)
+            half_of_free = prefix_length(figures.free // 2)
             return max(asked + 1 if critical else asked, half_of_free), GONE_SMALLER if critical else SCARCE_NEWCOMER
         halvings = figures.halvings(self.thresholds.most_halvings)
         if halvings:
@@ -302,7 +230,7 @@ class Proportional:
         if high_water is None and in_use is None:
             return Verdict.FULL, NOT_REPORTED
         peak = max(high_water or 0, in_use or 0)
-        if 2 * peak > _addresses(reported.prefix_length) or peak >= SATURATED:
+        if 2 * peak > addresses(reported.prefix_length) or peak >= SATURATED:
             return Verdict.FULL, MORE_THAN_HALF
         if scarcity is _Scarcity.NONE:
             return Verdict.FULL, NOT_SCARCE
@@ -313,12 +241,12 @@ class Proportional:
             return Verdict.REFUSE, NEVER_USED
         return Verdict.DEPRECATE, HALF_WOULD_DO if in_use or (in_use is None and peak) else UNUSED
 
-    def _push(self, figures: _Figures, utilisation: float, granted: int, limits: Limits) -> str | None:
+    def _push(self, figures: Figures, utilisation: float, granted: int, limits: Limits) -> str | None:
         """Return why the lessee should ask for more once it has what is `granted`, None if it should not (seed [0065], [0120])."""
         # Where nothing is known of the space, `size` is 0 and nothing is ample. What follows a push must not make space scarce.
         if not figures.size or figures.free - granted < self.thresholds.ample * figures.size:
             return None
-        if granted + _addresses(limits.default) > self._spare(figures):
+        if granted + addresses(limits.default) > self._spare(figures):
             return None
         if figures.newcomer:
             return PUSH_NEWCOMER
@@ -328,20 +256,6 @@ class Proportional:
             return PUSH_HEAVY
         # Use must also fill more than half of what it has: what is less used is the first to be asked back.
         held = figures.held + granted
-        if held + _addresses(limits.default) <= figures.fair and 2 * figures.used > held:
+        if held + addresses(limits.default) <= figures.fair and 2 * figures.used > held:
             return PUSH_SHARE
         return None
-
-
-def _per_cent(used: int, held: int) -> int:
-    """Return the utilisation in whole per cent, rounded; 0 of nothing."""
-    return (200 * used + held) // (2 * held) if held else 0
-
-
-def _addresses(prefix_length: int) -> int:
-    return 1 << 32 - prefix_length
-
-
-def _prefix_length(addresses: int) -> int:
-    """Return the prefix length of the largest block of no more than so many addresses, 32 for none."""
-    return min(32, 33 - addresses.bit_length())
