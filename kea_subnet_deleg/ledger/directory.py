@@ -56,6 +56,8 @@ class Directory:
     selectors: tuple[Selector, ...] = ()
     servers: frozenset[int] = frozenset()
     restored: bool = False
+    behind_relays: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """The spaces other than the default one that clients are known to be in by what their relays say."""
     _by_vss: Mapping[str, int] = field(init=False, repr=False, compare=False)
     _by_identity: Mapping[bytes, int] = field(init=False, repr=False, compare=False)
     _by_network: tuple[tuple[IPv4Network, int], ...] = field(init=False, repr=False, compare=False)
@@ -66,6 +68,8 @@ class Directory:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
+        told = {s.space for s in self.selectors if s.identity is None}
+        put(self, "behind_relays", tuple(sorted(told - {DEFAULT_SPACE})))
         put(self, "_by_vss", {s.vss: s.space for s in self.selectors if s.vss is not None})
         put(self, "_by_identity", {s.identity: s.space for s in self.selectors if s.identity is not None})
         networks = [(s.network, s.space) for s in self.selectors if s.network is not None]

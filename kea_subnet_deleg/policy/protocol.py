@@ -47,6 +47,18 @@ class View:
         free = sum(blocks << 32 - length for length, blocks in self.free_by_length.items())
         object.__setattr__(self, "free", free)
 
+    def without(self, prefix_length: int) -> View:
+        """Return the view when a block of this length is leased as well: cut out of the smallest free one that holds it."""
+        free = dict(self.free_by_length)
+        holding = max(
+            (length for length, blocks in free.items() if blocks > 0 and length <= prefix_length), default=None
+        )
+        if holding is not None:
+            free[holding] -= 1
+            for length in range(holding + 1, prefix_length + 1):
+                free[length] = free.get(length, 0) + 1
+        return View(Holding(self.everyone.held + (1 << 32 - prefix_length), self.everyone.used), free, self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -118,6 +130,8 @@ class RenewalVerdict:
 
 class Policy(Protocol):
     """How much for whom. `grant` is called for each Subnet-Request, `renew` for each block of a renewal, `push` for each ACK.
+
+    Of several Subnet-Requests in one message, each is decided as if those before it had been leased already.
 
     One policy serves several pools, so the limits come with the question. A class that itself has `by_holding = True` (what it inherits
     does not count) promises that `grant` and `push` depend on nothing but their arguments, and of the lessee on its holding alone: then

@@ -63,10 +63,14 @@ class Acquiring:
         self._obtained = obtained
         self._uncertain = uncertain
         self._wanted: tuple[int, ...] = ()
+        self._own: tuple[int, ...] = ()
         self._exchange: Exchange | None = None
         self._end_so_far = _End.NOTHING
         self._follows = 0
         self._changed = False
+        self._more = False
+        self._asked: tuple[int, ...] = ()
+        self._in_vain: Counter[int] = Counter()  # what was asked for since anything that was wanted came
         self._began = -math.inf
         self._claimed_at = -math.inf
         self._next = -math.inf
@@ -91,18 +95,28 @@ class Acquiring:
         due = min(exchange.due, self._claimed_at + CLAIM_REFRESH)
         return min(due, self._supersedes_at(exchange))
 
-    def want(self, lengths: Sequence[int], now: float) -> None:
-        """Say which prefix lengths are missing now. What was not asked for before is asked for soon."""
-        wanted = tuple(sorted(lengths))
+    def want(self, own: Sequence[int], clients: Sequence[int], now: float) -> None:
+        """Say which prefix lengths are missing now. What was not asked for before is asked for soon.
+
+        What clients want beside what is missing here, in its turn: they may be servers that ask for what we asked of others, who asked
+        these. Then each would want more as soon as the others do, and nobody wait for longer each time.
+        """
+        wanted, missing = tuple(sorted((*own, *clients))), tuple(sorted(own))
         grown = Counter(wanted) - Counter(self._wanted)
+        hurried = grown and (not missing or bool(Counter(missing) - Counter(self._own)))
+        self._own = missing
         if wanted == self._wanted:
             return
         self._wanted = wanted
         self._pause = SHORTEST_PAUSE
-        if grown:
+        if hurried:
             self._changed = True
             self._backoff = FIRST_WAIT
+        elif not Counter(self._to_ask()) - self._in_vain:
+            return
+        if grown:
             self._next = min(self._next, max(now, self._earliest))
+            self._more = True
 
     def turn(self, now: float) -> None:
         """Do what time asks for."""
@@ -141,14 +155,24 @@ class Acquiring:
             self._next = now + CLAIM_RETRY
             return
         self._began = self._claimed_at = now
-        self._changed = False
+        self._changed = self._more = False
         self._follows = 0
         self._end_so_far = _End.NOTHING
-        asked = sizes_to_ask(self._wanted, station.terms.request_length)
+        self._asked = self._to_ask()
         self._exchange = Exchange(
-            speaker, asked, routes, station.terms.offer_wait, station.new_xid(), station.random, now, DISCOVER_TRIES
+            speaker,
+            self._asked,
+            routes,
+            station.terms.offer_wait,
+            station.new_xid(),
+            station.random,
+            now,
+            DISCOVER_TRIES,
         )
         station.send(self._exchange.turn(now))
+
+    def _to_ask(self) -> tuple[int, ...]:
+        return sizes_to_ask(self._wanted, self._station.terms.request_length)
 
     def _continue(self, exchange: Exchange, now: float) -> None:
         if now >= self._supersedes_at(exchange):
@@ -179,6 +203,7 @@ class Acquiring:
             self._finish(now, self._end_so_far, "nobody answers")
             return
         server = exchange.chosen.server
+        self._station.asked_again([block.network for block in exchange.chosen.blocks], exchange.requested)
         route = self._station.route_to(server)
         if route is not None:
             self._uncertain(route)
@@ -266,13 +291,16 @@ class Acquiring:
             case _End.OBTAINED:
                 self._backoff = FIRST_WAIT
                 self.refused = False
+                self._in_vain.clear()
                 self._told_until = now
                 self._next = now + self._pause
                 self._pause = min(LONGEST_PAUSE, 2 * self._pause)
             case _End.NOTHING | _End.LITTLE:
                 self.refused = True
+                self._in_vain |= Counter(self._asked)
                 self._earliest = now + LEAST_INTERVAL
-                self._next = now + self._backoff + self._station.random.uniform(-SPREAD, SPREAD)
+                wait = self._backoff + self._station.random.uniform(-SPREAD, SPREAD)
+                self._next = self._earliest if self._more else now + wait
                 self._backoff = min(LONGEST_WAIT, 2 * self._backoff)
         if end is _End.NOTHING:
             self._tell(now, why)

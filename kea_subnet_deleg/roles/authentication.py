@@ -69,10 +69,11 @@ class Authenticator:
         """The client identifiers that have a key."""
         return self._keys.keys()
 
-    def fault(self, message: Message, data: bytes) -> str | None:
+    def fault(self, message: Message, data: bytes, *, again: bool = False) -> str | None:
         """Return why a message is not to be believed, None if it is (RFC 3118 section 5.6).
 
         A client with a key must ask for delayed authentication in a DISCOVER and sign all else, each time with a higher counter.
+        `again`: it was believed before, and kept meanwhile: what came later is no reason to think it a replay.
         """
         key = self._keys.get(message.client_identifier)
         if key is None and not self._keys:
@@ -92,6 +93,8 @@ class Authenticator:
             return None if message.type is MessageType.DISCOVER else "asks for authentication where it has to give it"
         if given.kind is not AuthenticationKind.DELAYED or given.secret_id != key.number or not verify(data, key.key):
             return f"the authentication is not by key {key.number}"
+        if again:
+            return None
         with self._lock:
             last = self._last.get(key.client_id, 0)
             # Equal is the same message once more: a retransmission, or a relay's second copy.

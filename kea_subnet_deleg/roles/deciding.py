@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -151,6 +151,22 @@ class Deciding:
         if isinstance(decision, Size) and len(sizes) < DECISIONS_KEPT:
             sizes[key] = decision
         return decision
+
+    def sizes(
+        self, requests: Sequence[SubnetRequest], lessee: Lessee, choice: Choice, view: View
+    ) -> list[Size | Refusal]:
+        """Return the same for each of several in one message: what the ones before it get counts as held, and is free no more.
+
+        Else who asks for eight blocks at once would get what it would not if it asked eight times.
+        """
+        decided: list[Size | Refusal] = []
+        for slot, request in enumerate(requests):
+            size = self._grant(slot, request, lessee, choice, view)
+            decided.append(size)
+            if isinstance(size, Size):
+                held, used = lessee.holding.held + (1 << 32 - size.wanted), lessee.holding.used
+                lessee, view = Lessee(lessee.identity, Holding(held, used)), view.without(size.wanted)
+        return decided
 
     def pushes(self, identity: bytes, pool: PoolTerms, granted: int, held: int, used: int) -> bool:
         """Whether an ACK for so many addresses tells the client to ask for more (seed [0072]), by what else it holds and uses."""

@@ -146,7 +146,8 @@ class Surroundings:
 
     `policies` by name; `own` has the server identifiers of this server (host-order integers), and grows as packets come in on further
     addresses. `domain`: the client identifier by which this domain itself asks for subnets, None while it is not known.
-    `through`: a renewal of space that is itself leased may wait until that is renewed; `shortages` keeps it.
+    `through`: a renewal of space that is itself leased may wait until that is renewed; `shortages` keeps it. `again`: what this role
+    is handed is what another one kept there, after it had looked whether to believe it.
     """
 
     ledger: Batches
@@ -162,6 +163,7 @@ class Surroundings:
     clock: Callable[[], float]
     domain: Callable[[], bytes | None] = lambda: None
     through: bool = False
+    again: bool = False
 
 
 class Delegating:
@@ -181,6 +183,7 @@ class Delegating:
         self._own = surroundings.own
         self._domain = surroundings.domain
         self._through = surroundings.through
+        self._again = surroundings.again
         self._notes = RateLimit(1 / NOTE_INTERVAL, surroundings.clock, burst=1.0)
         # Of the batch in hand. What Kea is told or asked is told or asked once for all: each call lets go of the GIL, and another
         # thread takes it.
@@ -214,6 +217,8 @@ class Delegating:
 
     def _tasks(self, packets: Iterable[Inbound]) -> list[_Task]:
         heard = [one for packet in packets if (one := self._read(packet)) is not None]
+        if self._views.directory.behind_relays:
+            self._find(heard)
         self._look_up(heard)
         tasks = []
         for one in heard:
@@ -261,6 +266,25 @@ class Delegating:
         note = self._not_served(space, message, *refusal)
         return None if note is None else _Heard(packet, message, allocation, space, Lessee(identity), note)
 
+    def _find(self, heard: Sequence[_Heard]) -> None:
+        """Find the spaces of those who renew or release past their relay (RFC 2131 sections 4.3.2, 4.4.4), which alone tells.
+
+        That is the one other space in which they hold something. Who holds something in several is not known to mean any of them,
+        and has its relay's word again when it rebinds.
+        """
+        spaces = (DEFAULT_SPACE, *self._views.directory.behind_relays)
+        direct = [
+            one for one in heard if one.refusal is None and one.space == DEFAULT_SPACE and _is_direct(one.message)
+        ]
+        if not direct:
+            return
+        asked = [(space, one.lessee.identity) for one in direct for space in spaces]
+        held = [holding[0] for holding in self._ledger.holdings(asked)]
+        for index, one in enumerate(direct):
+            found = [space for n, space in enumerate(spaces) if held[index * len(spaces) + n]]
+            if len(found) == 1:
+                one.space = found[0]
+
     def _look_up(self, heard: Sequence[_Heard]) -> None:
         """Read what those hold who ask for what is decided by that, once for all of them."""
         asking = [one for one in heard if one.refusal is None and _asks(one)] if self._views.figures else []
@@ -298,7 +322,7 @@ class Delegating:
             address = message.giaddr or message.ciaddr or packet.source
             if not admitted(self._allow, identity, address, relay.circuit_id, relay.remote_id):
                 return "not-admitted", "not on the allow-list"
-        fault = self._authenticator.fault(message, packet.data)
+        fault = self._authenticator.fault(message, packet.data, again=self._again)
         if fault is not None:
             return "not-authentic", fault
         if not self._rate.take(identity):
@@ -369,9 +393,7 @@ class Delegating:
             named = _named(heard.allocation, size.wanted, size.longest) if heard.allocation.information else None
             return (size if named is None else size._replace(named=named),)
         room = blocks_that_fit(heard.message)
-        decided = [
-            deciding.size(slot, request, heard.lessee, choice, view) for slot, request in enumerate(requests[:room])
-        ]
+        decided = deciding.sizes(requests[:room], heard.lessee, choice, view)
         for request, decision in zip(requests, decided, strict=False):
             if isinstance(decision, Refusal):
                 self._tell_refusal(heard, request, decision)
@@ -625,6 +647,13 @@ def _vpn(message: Message) -> str | None:
     """Return the VPN that a message names, None where it names none or the global one."""
     vss = message.vss
     return None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
+
+
+def _is_direct(message: Message) -> bool:
+    """Whether a message renews or releases, and nobody says on which link or in which VPN its client is."""
+    if (message.type is _REQUEST and message.server_identifier is not None) or message.type not in (_REQUEST, _RELEASE):
+        return False
+    return not message.link_address and message.vss is None
 
 
 def _wants_blocks(allocation: SubnetAllocation) -> bool:

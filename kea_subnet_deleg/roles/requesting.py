@@ -84,9 +84,12 @@ class Requesting:
         self._listings.turn(self._clock())
         return self._sent()
 
-    def want(self, lengths: Sequence[int]) -> None:
-        """Say all prefix lengths of which blocks are missing right now, one for each block; none if nothing is."""
-        self._acquiring.want(lengths, self._clock())
+    def want(self, own: Sequence[int], clients: Sequence[int] = ()) -> None:
+        """Say all prefix lengths of which blocks are missing right now, one for each block; none if nothing is.
+
+        `own`: for what this domain does itself; `clients`: for who asked us, and got nothing.
+        """
+        self._acquiring.want(own, clients, self._clock())
         self._settle()
 
     def take(self, packet: Inbound) -> list[Outbound]:

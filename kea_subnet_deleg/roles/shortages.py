@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from kea_subnet_deleg.roles.packets import Inbound
@@ -62,9 +62,9 @@ class Shortages:
         Called when a request was kept.
     noted : callable
         Called when there is a shortage to be looked after that was not.
-    peers : collection of int
-        Addresses of the servers that we ask ourselves. Nothing is obtained for these: who is asked by us asks others itself, and two
-        that ask on each other's behalf would never come to an end (seed [0053]).
+    is_peers : callable
+        Whether a request is of a server that we ask ourselves, or was heard by those that we ask. Nothing is obtained for these: who is
+        asked by us asks others itself, and two that ask on each other's behalf would never come to an end (seed [0053]).
     keeps : bool
         Whether requests are kept, to be answered when space was obtained: not where nobody is asked for any.
     """
@@ -73,7 +73,7 @@ class Shortages:
         self,
         clock: Callable[[], float] = time.monotonic,
         changed: Callable[[], None] = lambda: None,
-        peers: Container[int] = (),
+        is_peers: Callable[[Inbound], bool] = lambda _: False,
         *,
         keeps: bool = True,
         noted: Callable[[], None] = lambda: None,
@@ -85,7 +85,7 @@ class Shortages:
         self._keeps = keeps
         self._changed = changed
         self._was_noted = noted
-        self._peers = peers
+        self._is_peers = is_peers
         self._unserved: dict[bytes, _Unserved] = {}
         self._postponed: list[Inbound] = []
         self.own: frozenset[str | None] = frozenset()
@@ -148,7 +148,7 @@ class Shortages:
 
     def keep(self, identity: bytes, packet: Inbound, lengths: Sequence[int]) -> None:
         """Keep a client's request, its latest alone, until there is space for it or its time is over."""
-        if not self._keeps or not lengths or packet.source in self._peers:
+        if not self._keeps or not lengths or self._is_peers(packet):
             return
         with self._lock:
             if identity not in self._unserved and len(self._unserved) >= MOST_KEPT:

@@ -30,6 +30,8 @@ MEMORY: Final = 120.0
 T1: Final = 0.6
 T2: Final = 0.875
 """When a lease is renewed and rebound, where the server does not say (seed [0131]; RFC 2131 section 4.4.5): shares of its time."""
+FUZZ: Final = 0.01
+"""By how much of them T1 and T2 are sooner or later at random: who began together shall not go on asking at the same moment (there)."""
 
 
 class Journal(Protocol):
@@ -206,7 +208,8 @@ class Station:
         `elapsed`: seconds since our REQUEST was first sent, from where the lease is counted (RFC 2131 section 4.4.1).
         """
         server = message.server_identifier or 0
-        times = lease_times(lease_time, message.renewal_time, message.rebinding_time, int(elapsed))
+        fuzz = 1 + self.random.uniform(-FUZZ, FUZZ)
+        times = lease_times(lease_time, message.renewal_time, message.rebinding_time, int(elapsed), fuzz)
         kept = self.store.acknowledged(space, server, *times, blocks, _nonce(message), renewal=renewal)
         self.return_overlaps(server, kept)
         return kept
@@ -236,15 +239,21 @@ class Station:
         self._released.update(dict.fromkeys(prefixes, now))
         return True
 
+    def asked_again(self, prefixes: Iterable[IPv4Network], since: float) -> None:
+        """Note that blocks were asked for since a moment. If they went back before it, a list that has them may be of after it."""
+        for prefix in prefixes:
+            if not self.was_released(prefix, since):
+                self._released.pop(prefix, None)
+
     def was_released(self, prefix: IPv4Network, since: float) -> bool:
         """Whether a block was given back since `since`, or in that second: what a server says of it may be older."""
         return self._released.get(prefix, -math.inf) >= since
 
 
-def lease_times(lease: int, t1: int | None, t2: int | None, elapsed: int) -> tuple[int, int, int]:
+def lease_times(lease: int, t1: int | None, t2: int | None, elapsed: int, fuzz: float = 1.0) -> tuple[int, int, int]:
     """Return lease time, T1 and T2 from now on, in seconds; ours where the server's are missing or not in order.
 
-    `elapsed` seconds of them are over. An infinite lease is never renewed.
+    `elapsed` seconds of them are over. T1 and T2 are multiplied by `fuzz`. An infinite lease is never renewed.
     """
     if lease == INFINITE:
         return INFINITE, INFINITE, INFINITE
@@ -252,6 +261,7 @@ def lease_times(lease: int, t1: int | None, t2: int | None, elapsed: int) -> tup
     second = math.floor(lease * T2) if t2 is None else t2
     if not 0 < first <= second <= lease:
         first, second = math.floor(lease * T1), math.floor(lease * T2)
+    first, second = (min(lease, round(time * fuzz)) for time in (first, second))
     return max(1, lease - elapsed), max(0, first - elapsed), max(0, second - elapsed)
 
 

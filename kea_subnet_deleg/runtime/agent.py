@@ -48,8 +48,8 @@ class Asking(Protocol):
     def start(self) -> Sequence[Outbound]:
         """Ask other servers what they think we hold."""
 
-    def want(self, lengths: Sequence[int]) -> None:
-        """Say which sizes are missing."""
+    def want(self, own: Sequence[int], clients: Sequence[int]) -> None:
+        """Say which sizes are missing here, and to who asked us."""
 
     def hurry(self) -> None:
         """Look at the next turn for what is to be renewed."""
@@ -273,7 +273,7 @@ class Agent:
             self._lacks(self._missing)
 
     def _ask(self, asking: Asking) -> None:
-        asking.want(tuple(sorted(self._missing + self._shortages.lacking())))
+        asking.want(self._missing, self._shortages.lacking())
         if asking.due <= self._clock():
             self._kea.send(asking.turn())
         self._shortages.refused = asking.refused
@@ -304,16 +304,21 @@ class Agent:
 
     def _wait(self) -> None:
         now = self._clock()
+        if not self._ledger.connected:  # nothing can be done, whatever is due
+            self._rest(self._keeper.wait(LONGEST_REST))
+            return
         due = [now + (SILENCE if self._silent else LONGEST_REST)]
         growing = self._roles.growing
         if growing is not None:
             due.append(growing.due if growing.tolerance is None else growing.still_until)
         if self._roles.asking is not None and not self._silent:
             due += [self._roles.asking.due, self._answer_postponed_at]
-        rest = self._keeper.wait(max(0.0, max(min(due), self._rest_until) - now))
+        self._rest(max(0.0, max(min(due), self._rest_until) - now), None if growing is None else growing.tolerance)
+
+    def _rest(self, seconds: float, tolerance: int | None = None) -> None:
         watched = [self._waking.fileno()]
         if self._ledger.connected and self._listening:
             watched.append(self._ledger.fileno())
-        self._kea.rest(watched, rest, None if growing is None else growing.tolerance)
+        self._kea.rest(watched, seconds, tolerance)
         with contextlib.suppress(BlockingIOError):
             self._waking.recv(4096)

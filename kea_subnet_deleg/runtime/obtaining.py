@@ -54,24 +54,28 @@ def make_agent(
     name: str,
 ) -> Agent:
     """Return the agent of a server, to be run on a thread of its own. Parameters as in `Agent` and `Worker`."""
-    paths = Paths(lambda why: journal.warn("SUBNET_DELEG_UPSTREAM_UNREACHABLE", why))
     upstreams = Upstreams(ledger)
     agent: Agent
 
     def obtained() -> None:
         agent.obtained()
 
-    def prepare(ledger: Ledger) -> None:
-        domain.identity = upstreams.identity()
-        answer = kea.ask({"op": "addresses"})
-        paths.listening = tuple(
+    def listening() -> tuple[Listening, ...]:
+        places = tuple(
             Listening(int(IPv4Address(place["address"])), place["interface"], place["index"])
-            for place in answer["addresses"]
+            for place in kea.ask({"op": "addresses"})["addresses"]
         )
-        for place in paths.listening:
+        for place in places:
             if place.address not in own:
                 announce(ledger, place.address)
                 own[place.address] = place.index
+        return places
+
+    paths = Paths(lambda why: journal.warn("SUBNET_DELEG_UPSTREAM_UNREACHABLE", why), listening, time.monotonic)
+
+    def prepare(_: Ledger) -> None:
+        domain.identity = upstreams.identity()
+        paths.look()
 
     asking = None
     if settings.upstreams:

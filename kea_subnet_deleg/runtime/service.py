@@ -32,6 +32,7 @@ from kea_subnet_deleg.runtime.connection import Keeper
 from kea_subnet_deleg.runtime.journal import KeaJournal
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from kea_subnet_deleg.runtime.obtaining import Domain, make_agent, served_at_once
+from kea_subnet_deleg.runtime.paths import Neighbours
 from kea_subnet_deleg.runtime.policies import make_policies
 from kea_subnet_deleg.runtime.settings import BadSettings, Settings
 from kea_subnet_deleg.runtime.timers import Task, Timers
@@ -85,7 +86,7 @@ class _Service:
         self._shortages = Shortages(
             time.monotonic,
             self._wake_agent,
-            {upstream.address for upstream in settings.upstreams if upstream.address is not None},
+            Neighbours(settings.upstreams),
             keeps=bool(settings.upstreams),
             noted=self._hurry,
         )
@@ -242,8 +243,9 @@ class _Service:
                     self._own,
                     time.monotonic,
                     lambda: self._domain.identity,
-                    # What the workers postpone, the agent answers as it is then, and nobody is charged twice for it.
+                    # What the workers postpone, the agent answers as it is then, and nobody is charged twice for it, or doubted.
                     bool(settings.upstreams) and ledger is not self._agent_ledger,
+                    ledger is self._agent_ledger,
                 ),
             )
             for ledger in ledgers

@@ -143,10 +143,11 @@ def test_nearly_gone_refuses_what_was_never_used_and_who_uses_less(site: Site) -
     next_, nexts = holding(site, 22)
     idle, idles = holding(site, 24)
     last, lasts = holding(site, 24)
-    rest, rests = holding(site, 25, 25, 25, 26)  # 64 of 4096 are free
-    for client, ack in ((big, bigs), (next_, nexts), (last, lasts)):
+    rest = [
+        holding(site, length) for length in (25, 25, 26, 25, 25)
+    ]  # two /26 at last, as little is left; 64 of 4096 are free
+    for client, ack in ((big, bigs), (next_, nexts), (last, lasts), *rest):
         renew(client, ack, 0.95)
-    renew(rest, rests, 0.95, 0.95, 0.95, 0.95)
     figures(site)
 
     # Who uses what it has less than the others do, and who has nothing yet: silence, and an event that says why.
@@ -168,7 +169,7 @@ def test_nearly_gone_refuses_what_was_never_used_and_who_uses_less(site: Site) -
     assert (refused_renewal.type, refused_renewal.networks) == (Type.NAK, idles.networks)
     (taken,) = events(site, idle, "quarantined")
     assert taken.reason == "nearly gone: never used"
-    give_back(site, (big, bigs), (next_, nexts), (last, lasts), (rest, rests))
+    give_back(site, (big, bigs), (next_, nexts), (last, lasts), *rest)
 
 
 def test_a_pool_may_have_a_policy_of_its_own(site: Site) -> None:

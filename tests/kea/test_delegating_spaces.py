@@ -84,6 +84,25 @@ def test_giaddr_selects_a_space(site: Site) -> None:
     assert wait_until(lambda: spaces(site, client, "offered")) == ["green"]
 
 
+def test_renewing_and_releasing_past_the_relay(site: Site) -> None:
+    """RFC 2131 4.3.2, 4.4.4: the server alone is told, and no relay says where its client is."""
+    identity = Identity.fresh()
+    client = site.client(identity.relayed((LINK_SELECTION, GREEN[1].packed)))
+    ack = client.acquire(24, want=2)
+    (block,) = ack.blocks
+    endpoint = site.direct()
+    try:
+        alone = site.client(identity, endpoint=endpoint)
+        for server in site.servers:
+            renewed = alone.renew(server, block)
+            assert renewed is not None
+            assert (renewed.type, renewed.blocks) == (Type.ACK, (block,))
+        alone.release(ack.server, block)
+        wait_until(lambda: held(site, block.network) == {"green": "quarantined"})
+    finally:
+        endpoint.close()
+
+
 def test_spaces_that_overlap_do_not_disturb_each_other(site: Site) -> None:
     red = site.client()
     blue = site.client(Identity.fresh().relayed((VSS, NAME)))

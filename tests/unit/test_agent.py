@@ -38,7 +38,7 @@ class Asking:
     wanting: bool = False
     refused: bool = False
     started: int = 0
-    wants: list[tuple[int, ...]] = field(default_factory=list)
+    wants: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     taken: list[Inbound] = field(default_factory=list)
     turns: int = 0
     hurried: int = 0
@@ -49,9 +49,9 @@ class Asking:
         self.started += 1
         return [SENT]
 
-    def want(self, lengths: Sequence[int]) -> None:
-        if not self.wants or self.wants[-1] != tuple(lengths):
-            self.wants.append(tuple(lengths))
+    def want(self, own: Sequence[int], clients: Sequence[int]) -> None:
+        if not self.wants or self.wants[-1] != (tuple(own), tuple(clients)):
+            self.wants.append((tuple(own), tuple(clients)))
 
     def hurry(self) -> None:
         self.hurried += 1
@@ -168,7 +168,7 @@ def test_it_prepares_starts_and_grows_once_the_ledger_is_there(scene: Scene) -> 
     with scene.running():
         until(lambda: scene.growing.turns)
     assert (scene.prepared, scene.asking.started, scene.kea.sent) == ([True], 1, [SENT])
-    assert scene.asking.wants == [()]
+    assert scene.asking.wants == [((), ())]
 
 
 def test_a_server_that_is_told_to_be_silent_asks_nobody(scene: Scene) -> None:
@@ -195,7 +195,7 @@ def test_what_networks_and_clients_lack_is_wanted(scene: Scene) -> None:
         until(lambda: scene.asking.wants)
         assert scene.shortages.own
         scene.shortages.keep(b"one", DISCOVER, [22])  # wakes it
-        until(lambda: scene.asking.wants[-1] == (22, 24))
+        until(lambda: scene.asking.wants[-1] == ((24,), (22,)))
         assert not scene.shortages.refused
         scene.asking.refused = True
         scene.agent.wake()
@@ -218,7 +218,7 @@ def test_what_was_obtained_serves_networks_first_and_then_who_asked(scene: Scene
     assert not scene.shortages.own
     assert scene.refreshed == [True]
     assert scene.answering.handled == [DISCOVER]
-    assert scene.asking.wants[-1] == ()
+    assert scene.asking.wants[-1] == ((), ())
 
 
 def test_a_renewal_waits_for_our_own(scene: Scene) -> None:
@@ -288,6 +288,15 @@ def test_news_in_the_ledger_wakes_it(scene: Scene, database: Database) -> None:
         with psycopg.connect(database.dsn(), autocommit=True) as connection:
             connection.execute("select pg_notify('kea_subnet_deleg', 'networks')")
         until(lambda: scene.growing.turns > before and scene.asking.changes > changes, 3.0)
+
+
+def test_while_the_ledger_is_away_what_is_due_does_not_keep_it_awake(database: Database) -> None:
+    scene = Scene(database, dsn=f"{database.dsn()} port=1")
+    scene.asking.due = scene.growing.due = 0.0
+    with scene.running():
+        until(lambda: scene.kea.logged("SUBNET_DELEG_LEDGER_DOWN"))
+        time.sleep(1.0)
+    assert len(scene.kea.rests) < 6  # an attempt after 0.25 s, and then each 0.5 s
 
 
 def count_waits(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[None]:

@@ -100,6 +100,17 @@ def test_a_replay() -> None:
     assert fault(server, signed(request(), THEIRS)) is None
 
 
+def test_what_was_kept_meanwhile_is_no_replay() -> None:
+    server = authenticator()
+    kept, later = signed(request(), THEIRS), signed(request(), THEIRS)
+    assert fault(server, kept) is None
+    assert fault(server, later) is None
+    data = kept.encode()
+    assert server.fault(OurMessage.decode(data), data, again=True) is None
+    forged = signed(request(), Key(7, b"wrong" * 4)).encode()
+    assert server.fault(OurMessage.decode(forged), forged, again=True) == "the authentication is not by key 7"
+
+
 def test_what_is_no_authentication() -> None:
     said = request()
     said = dataclasses.replace(said, options=(*said.options, (int(Code.AUTHENTICATION), b"\1\1")))

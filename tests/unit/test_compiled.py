@@ -17,7 +17,7 @@ from kea_subnet_deleg.runtime import compiled
 ROOT = Path(__file__).parents[2]
 TESTS = (
     *sorted(ROOT.glob("tests/unit/test_wire_*.py")),
-    *(ROOT / "tests/unit" / f"test_{name}.py" for name in ("admission", "authenticator", "delegating", "directory", "runtime", "shortages")),
+    *(ROOT / "tests/unit" / f"test_{name}.py" for name in ("admission", "authenticator", "delegating", "directory", "proportional", "proportional_properties", "runtime", "shortages")),
     ROOT / "tests/ledger/test_operations.py",
 )  # fmt: skip
 _RUN = """

@@ -32,7 +32,7 @@ from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.roles.shortages import Shortage, Shortages
 from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.authentication import Key, check_delayed, signed
-from tests.client.codec import Allocation, Block, Code, Information, Message, Request, Type, decode, information
+from tests.client.codec import ZERO, Allocation, Block, Code, Information, Message, Request, Type, decode, information
 from tests.conftest import Database
 from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message, surroundings, terms
 
@@ -761,6 +761,21 @@ def test_others_are_asked_for_what_would_help_alone(database: Database) -> None:
     assert server.shortages.lacking() == (24, 26)  # clients 6 and 5; of the pool with a tag, 3 had all and 4 nothing
 
 
+def test_of_several_requests_each_is_decided_as_if_the_ones_before_were_leased(database: Database) -> None:
+    """Else a newcomer gets the last of scarce space by asking four times in one message."""
+    database.pool("10.0.0.0/20")
+    server = Server(database, policy="proportional")
+    for client in range(2, 14):
+        (block,) = server.lease(24, client=client)
+        server.hear(message(Type.REQUEST, information(block.using(200, 200, 0)), client=client, xid=2))
+    server.views.read(server.ledger)
+    (answer,) = server.hear(message(Type.DISCOVER, Allocation((Request(24),) * 4)))
+    lengths = [block.network.prefixlen for block in answer.allocation.blocks]
+    assert lengths[0] == 24
+    assert sum(1 << 32 - length for length in lengths) <= 512  # half of what is free
+    assert len(lengths) == 4
+
+
 def test_pools_by_subnet_name(database: Database) -> None:
     database.pool("10.0.0.0/16", name="default")
     database.pool("10.1.0.0/16", name="sales", tags=["sales"], default_length=26, largest_length=25, smallest_length=28)
@@ -795,6 +810,34 @@ def test_a_space_by_its_relay(database: Database) -> None:
         (space, str(block.network))
     ]
     assert database.violations() == []
+
+
+def test_who_renews_past_its_relay_is_found_in_its_space(database: Database) -> None:
+    """RFC 2131 4.3.2, 4.4.4: renewing and releasing clients send to us alone, and nobody says where they are."""
+    with database.admin() as admin:
+        admin.space_add("blue")
+        admin.space_select("blue", Selector(0, network=IPv4Network(f"{RELAY}/32")))
+    for (space,) in database.sql("select space from deleg.spaces"):
+        database.pool("10.0.0.0/16", space=space, name="default")
+    server = Server(database)
+
+    def direct(kind: Type, block: Block, client: int) -> list[Message]:
+        named = SERVER if kind is Type.RELEASE else None
+        said = message(kind, information(block), client=client, xid=9, server=named)
+        own = IPv4Address("192.0.2.77")
+        packet = inbound(replace(said, giaddr=ZERO, hops=0, ciaddr=own))._replace(source=int(own), source_port=68)
+        answers = server.role.handle([packet])
+        assert {(answer.destination, answer.destination_port) for answer in answers} <= {(int(own), 68)}
+        return [decode(answer.data) for answer in answers]
+
+    (block,) = server.lease(24)
+    (ack,) = direct(Type.REQUEST, block, 1)
+    assert (ack.type, ack.allocation.blocks) == (Type.ACK, (block,))
+    assert direct(Type.REQUEST, block, 2) == []  # which has nothing anywhere
+    assert direct(Type.RELEASE, block, 1) == []
+    assert database.sql("select space > 0, state from deleg.blocks where prefix = %s", block.network) == [
+        (True, "quarantined")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -895,7 +938,8 @@ def test_what_who_asks_holds_is_of_this_moment(database: Database) -> None:
         message(Type.RELEASE, information(block), client=2, xid=6, server=SERVER),
     )
     assert ledger.asked == [[(0, identities[2]), (0, identities[1])]]
-    assert witness.seen == [("grant", Holding()), *[("grant", Holding(256, 70))] * 2]
+    # Of two requests in one message, the second as if what the first gets were held.
+    assert witness.seen == [("grant", Holding()), ("grant", Holding(256, 70)), ("grant", Holding(256 + 128, 70))]
 
 
 class Impartial(Witness):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import IPv4Address
 
 import pytest
@@ -652,6 +653,45 @@ def test_what_came_is_given_time_to_be_taken(scene: Scene) -> None:
 def test_what_is_wanted_next_is_asked_for_at_once(scene: Scene) -> None:
     scene.lease("10.0.1.0/24")
     assert len(scene.want(24)) == 1
+
+
+def test_what_clients_want_beside_our_own_waits_for_its_turn(scene: Scene) -> None:
+    assert len(scene.want(24)) == 1
+    scene.role.want((24,), (26,))
+    assert scene.at(3.9) == []  # what is under way goes on
+    ((_, again),) = scene.at(4.0)
+    assert again.allocation == Allocation((Request(24),))
+    scene.role.want((24, 25), (26,))  # more of our own
+    ((_, more),) = scene.at(4.1)
+    assert more.allocation == Allocation((Request(24), Request(25), Request(26)))
+
+
+def test_clients_alone_are_asked_for_soon(scene: Scene) -> None:
+    scene.role.want((), (24,))
+    assert len(scene.turn()) == 1
+    scene.role.want((), (24, 26))
+    ((_, more),) = scene.at(1.0)
+    assert more.allocation == Allocation((Request(24), Request(26)))
+
+
+def test_servers_in_a_ring_that_have_nothing_come_to_rest() -> None:
+    """Each asks the next one for what it lacks and for what the one before lacks, and gets nothing."""
+    ring = [Scene(TO_A, randomness=random.Random(number)) for number in range(3)]
+    kept: list[dict[int, float]] = [{} for _ in ring]  # of each, the lengths that its client asked for, and until when
+    wanted: list[tuple[int, ...]] = [()] * len(ring)
+    asked = [0] * len(ring)
+    for tick in range(10 * 1200):
+        seconds = tick / 10
+        for number, scene in enumerate(ring):
+            scene.now = scene.store.now = 1000.0 + seconds
+            clients = wanted[number] if any(until > seconds for until in kept[number].values()) else ()
+            scene.role.want((24,) if number == 0 else (), clients)
+            for _, message in scene.turn() if scene.role.due <= scene.now else []:
+                behind = (number + 1) % len(ring)
+                wanted[behind] = tuple(request.prefix for request in message.allocation.requests)
+                kept[behind] = {0: seconds + 8.0}
+                asked[number] += tick >= 10 * 600
+    assert max(asked) <= 3 * 600 / 64 + 3  # in ten minutes, and three messages each time; it was 146
 
 
 def test_what_nobody_takes_is_not_heaped_up(scene: Scene) -> None:

@@ -122,6 +122,22 @@ def test_a_list_that_is_older_than_a_release(scene: Scene) -> None:
     assert scene.store.lists == [(int(A), 300, [("10.0.2.0/24", False)])]
 
 
+def test_what_went_back_was_leased_to_us_once_more_and_its_ack_lost(scene: Scene) -> None:
+    scene.store.unused = [Leased(0, network("10.0.1.0/24"), int(A))]
+    assert [said.type for _, said in scene.at(0.0)] == [Type.RELEASE]
+    scene.at(5.0)
+    ((_, asked),) = scene.want(24)
+    ((_, requested),) = scene.hear(offer(asked, A, "10.0.1.0/24"))
+    assert requested.type is Type.REQUEST
+    scene.role.want(())
+    said = [message for _, message, _ in scene.run(until=90.0)]
+    listing = next(
+        message for message in said if message.allocation.requests and message.allocation.requests[0].information
+    )
+    scene.hear(page(listing, "10.0.1.0/24"))
+    assert scene.store.lists == [(int(A), 300, [("10.0.1.0/24", False)])]
+
+
 def test_an_ack_of_what_a_list_told_before_and_went_back_since(scene: Scene) -> None:
     ((_, asked),) = scene.want(24)
     ((_, requested),) = scene.hear(offer(asked, A, "10.0.1.0/24"))

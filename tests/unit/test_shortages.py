@@ -114,7 +114,7 @@ def test_no_more_are_kept_than_that() -> None:
 
 
 def test_nothing_is_obtained_for_those_whom_we_ask() -> None:
-    shortages = Shortages(Clock(), peers={PACKET.source})
+    shortages = Shortages(Clock(), is_peers=lambda packet: packet.source == PACKET.source)
     shortages.keep(b"one", PACKET, [24])
     assert shortages.lacking() == ()
     shortages.keep(b"two", PACKET._replace(source=PACKET.source + 1), [24])
