@@ -6,6 +6,7 @@
 #include <dhcp/iface_mgr.h>
 #include <dhcp/pkt4.h>
 #include <dhcp/pkt_filter_inet.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <log/message_dictionary.h>
 #include <stats/stats_mgr.h>
 #include <util/multi_threading_mgr.h>
@@ -25,6 +26,8 @@ namespace subnet_deleg {
 namespace {
 
 using isc::asiolink::IOAddress;
+using isc::dhcp::CfgIface;
+using isc::dhcp::CfgMgr;
 using isc::dhcp::IfaceMgr;
 using isc::dhcp::Pkt4;
 using isc::dhcp::Pkt4Ptr;
@@ -66,6 +69,13 @@ int32_t interfaceWith(const IOAddress& address) {
     isc_throw(isc::BadValue, "no interface has the address " << address.toText());
 }
 
+/// Whether unicasts go where the kernel's routes lead, whatever interface the request came by: "outbound-interface" is
+/// "use-routing". Kea heeds that with UDP sockets alone.
+bool areRouted() {
+    const auto config = CfgMgr::instance().getCurrentCfg()->getCfgIface();
+    return config->getSocketType() == CfgIface::SOCKET_UDP && config->getOutboundIface() == CfgIface::USE_ROUTING;
+}
+
 void transmitOrCount(const OutboundReply& reply) {
     try {
         transmit(reply);
@@ -88,8 +98,11 @@ void transmit(const OutboundReply& reply) {
     // not send.
     Pkt4Ptr packet(new Pkt4(reply.data.data(), reply.data.size()));
     packet->getBuffer().writeData(reply.data.data(), reply.data.size());
-    packet->setIndex(to.interface ? to.interface : interfaceWith(IOAddress(to.source)));
-    packet->setLocalAddr(IOAddress(to.source));
+    const IOAddress source(to.source);
+    const bool routed = to.destination != Broadcast && areRouted();
+    // With routes of all kinds a request may have come in by an interface that Kea has no socket on.
+    packet->setIndex(to.interface && !routed ? to.interface : interfaceWith(source));
+    packet->setLocalAddr(source);
     packet->setLocalPort(isc::dhcp::DHCP4_SERVER_PORT);
     packet->setRemoteAddr(IOAddress(to.destination));
     packet->setRemotePort(to.destination_port);
@@ -101,6 +114,10 @@ void transmit(const OutboundReply& reply) {
     }
     packet->setIface(interface->getName());
     const isc::dhcp::SocketInfo socket = interfaces.getSocket(packet);
+    if (routed) {  // as Kea's own replies to relays are; the kernel puts in the address of the interface that it takes
+        packet->resetIndex();
+        packet->setLocalAddr(IOAddress::IPV4_ZERO_ADDRESS());
+    }
     if (socket.fallbackfd_ < 0) {  // a UDP socket
         interfaces.send(packet);
     } else if (to.destination == Broadcast) {
@@ -108,8 +125,8 @@ void transmit(const OutboundReply& reply) {
         interfaces.send(packet);
     } else {
         // Beside a raw socket Kea keeps a UDP socket bound to the same address. A unicast of ours goes to a host that
-        // has the address already, be it beyond a router: the kernel knows the way there, while a frame of ours would
-        // need the router's address.
+        // has the address already, be it beyond a router: of the ways by this interface the kernel knows the right one,
+        // while a frame of ours would need the router's address.
         udp.send(*interface, socket.fallbackfd_, packet);
     }
 }
