@@ -15,7 +15,8 @@
 // buffer4_receive. So buffer4_receive, which is registered only then, puts a Parcel, a copy of the packet, into the
 // context that Kea keeps per packet. pkt4_receive takes the packet and the parcel's duty is done; a packet that never
 // gets there is destroyed by Kea, its parcel with it, and the destructor queues the copy. That catches exactly what
-// would have been lost.
+// would have been lost. One of Kea's checks it does repeat, where the configuration has a class DROP: whether the
+// packet is in that (drop_class.h).
 #include <asiolink/io_address.h>
 #include <cc/command_interpreter.h>
 #include <dhcp/dhcp4.h>
@@ -40,6 +41,7 @@
 
 #include "bridge.h"
 #include "counters.h"
+#include "drop_class.h"
 #include "hook_state.h"
 #include "lease_ends.h"
 #include "messages.h"
@@ -77,8 +79,15 @@ void deliver(InboundPacket&& packet) noexcept {
 /// A copy of a packet that is queued for Python once, at the latest when it is destroyed.
 class Parcel {
   public:
-    explicit Parcel(InboundPacket&& packet) : packet_(std::move(packet)) {}
-    ~Parcel() { deliver(); }
+    /// @param interface name of the one that the packet came in by
+    Parcel(InboundPacket&& packet, std::string interface)
+        : packet_(std::move(packet)), interface_(std::move(interface)) {}
+    ~Parcel() {
+        // Kea dropped the packet, be it before it had put it into classes.
+        if (open_ && !isToBeDropped(packet_, interface_)) {
+            deliver();
+        }
+    }
     Parcel(const Parcel&) = delete;
     Parcel& operator=(const Parcel&) = delete;
 
@@ -94,6 +103,7 @@ class Parcel {
 
   private:
     InboundPacket packet_;
+    const std::string interface_;
     bool open_ = true;
 };
 
@@ -142,7 +152,8 @@ InboundPacket copyOf(const isc::dhcp::Pkt4& query, const isc::dhcp::Iface* inter
 }
 
 ParcelPtr parcelOf(const Pkt4Ptr& query) {
-    return std::make_shared<Parcel>(copyOf(*query, isc::dhcp::IfaceMgr::instance().getIface(query).get()));
+    return std::make_shared<Parcel>(copyOf(*query, isc::dhcp::IfaceMgr::instance().getIface(query).get()),
+                                    query->getIface());
 }
 
 /// The parcel that buffer4_receive made of this packet.
@@ -269,7 +280,7 @@ int takeBehindChecks(CalloutHandle& handle) {
     }
     const ParcelPtr parcel = parcelIn(handle, query);
     // The class DROP is how an operator has Kea ignore a client; Kea looks at it after this callout.
-    if (droppedAlready(handle) || query->inClass("DROP")) {
+    if (droppedAlready(handle) || query->inClass(DropClass)) {
         parcel->discard();
         return 0;
     }

@@ -4,6 +4,8 @@
 #ifndef SUBNET_DELEG_COMPAT_KEA_H
 #define SUBNET_DELEG_COMPAT_KEA_H
 
+#include <eval/evaluate.h>
+
 #include <string>
 
 namespace subnet_deleg::compat {
@@ -83,6 +85,31 @@ auto hasStatistics(const Pool& pool, First) -> decltype(pool.getID(), true) {
 template <typename Pool>
 bool hasStatistics(const Pool&, Otherwise) {
     return false;
+}
+
+// A class that is evaluated on request only is "required" up to Kea 2.6, "additional" since.
+
+template <typename Class>
+auto isOnRequest(const Class& one, First) -> decltype(one.getAdditional()) {
+    return one.getAdditional();
+}
+template <typename Class>
+bool isOnRequest(const Class& one, Otherwise) {
+    return one.getRequired();
+}
+
+// Since Kea 2.4 a class puts a packet into itself, or, by a template, into one of its making.
+
+template <typename Class, typename Packet, typename Expression>
+auto evaluate(Class& one, const Packet& packet, const Expression& expression, First)
+    -> decltype(one.test(packet, expression)) {
+    one.test(packet, expression);
+}
+template <typename Class, typename Packet, typename Expression>
+void evaluate(Class& one, const Packet& packet, const Expression& expression, Otherwise) {
+    if (isc::dhcp::evaluateBool(*expression, *packet)) {
+        packet->addClass(one.getName());
+    }
 }
 
 }  // namespace subnet_deleg::compat
