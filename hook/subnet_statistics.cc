@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "subnet_statistics.h"
 
+#include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/lease_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
+#include <dhcpsrv/ncr_generator.h>
 #include <stats/stats_mgr.h>
 
 #include <algorithm>
@@ -16,8 +18,10 @@
 namespace subnet_deleg {
 namespace {
 
+using isc::dhcp::CfgMgr;
 using isc::dhcp::Lease;
 using isc::dhcp::Lease4Collection;
+using isc::dhcp::Lease4Ptr;
 using isc::dhcp::LeaseMgr;
 using isc::dhcp::LeaseMgrFactory;
 using isc::dhcp::Subnet4;
@@ -56,6 +60,19 @@ std::vector<std::string> scopesOf(const Subnet4& subnet) {
 void zeroUnlessThere(const std::string& name) {
     if (!StatsMgr::instance().getObservation(name)) {
         StatsMgr::instance().setValue(name, static_cast<int64_t>(0));
+    }
+}
+
+/// Whether Kea has room for another change of names. It drops what is too much, and then gives up all changes for good.
+bool takesNames() {
+    isc::dhcp::D2ClientMgr& client = CfgMgr::instance().getD2ClientMgr();
+    return !client.ddnsEnabled() || !client.amSending() || 2 * client.getQueueSize() < client.getQueueMaxSize();
+}
+
+/// Have the names of a lease taken out of DNS, where Kea put some in.
+void removeNames(const Lease4Ptr& lease) {
+    if ((lease->fqdn_fwd_ || lease->fqdn_rev_) && CfgMgr::instance().getD2ClientMgr().amSending()) {
+        isc::dhcp::queueNCR(isc::dhcp_ddns::CHG_REMOVE, lease);  // does nothing where that is switched off
     }
 }
 
@@ -128,11 +145,13 @@ Lease4Collection leasesToForget(uint32_t id, bool ended) {
     return leases;
 }
 
-bool forgetLeases(Lease4Collection& leases, Moment until) {
+bool forgetLeases(Lease4Collection& leases, bool ended, Moment until) {
     LeaseMgr& database = LeaseMgrFactory::instance();
     const bool in_memory = database.getType() == "memfile";  // there it costs nothing
-    while (!leases.empty() && (in_memory || now() < until)) {
-        database.deleteLease(leases.back());
+    while (!leases.empty() && (in_memory || now() < until) && (!ended || takesNames())) {
+        if (database.deleteLease(leases.back()) && ended) {
+            removeNames(leases.back());
+        }
         leases.pop_back();
     }
     return leases.empty();

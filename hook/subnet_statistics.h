@@ -38,10 +38,12 @@ void keepSamples(uint32_t id);
 /// @throw isc::Exception where the lease database does not answer
 isc::dhcp::Lease4Collection leasesToForget(uint32_t id, bool ended);
 
-/// Delete leases, and take them out of the list, but none after some moment in an SQL database.
+/// Delete leases, and take them out of the list, but none after some moment in an SQL database, and none while Kea has
+/// many changes of names waiting for its DNS server.
+/// @param ended as for `leasesToForget`: then the hosts' names are taken out of DNS, too
 /// @return whether there is none left
 /// @throw isc::Exception where the lease database does not answer
-bool forgetLeases(isc::dhcp::Lease4Collection& leases, Moment until);
+bool forgetLeases(isc::dhcp::Lease4Collection& leases, bool ended, Moment until);
 
 /// Delete the statistics of a subnet that was taken away.
 void forgetStatistics(uint32_t id);

@@ -249,7 +249,7 @@ bool Subnets::forgetGone() {
                 if (!left.leases || !ended) {
                     left.leases = leasesToForget(id, ended);
                 }
-                if (!forgetLeases(*left.leases, until)) {
+                if (!forgetLeases(*left.leases, ended, until)) {
                     return false;
                 }
                 forgetStatistics(id);

@@ -49,15 +49,16 @@ class Host:
                     continue
         return None
 
-    def lease(self) -> IPv4Address:
+    def lease(self, *options: tuple[int, bytes]) -> IPv4Address:
         """DISCOVER, OFFER, REQUEST, ACK. Raises `Violation` where ordinary DHCP does not do its work."""
-        offer = self.ask(self.message(Type.DISCOVER))
+        offer = self.ask(self.message(Type.DISCOVER, *options))
         if offer is None:
             raise AssertionError(f"no ordinary OFFER from {self.server}")
         offered = decode(offer)
         insist(offered.type is Type.OFFER and offered.yiaddr != ZERO, "RFC 2131 3.1", f"{offered} for a DISCOVER")
         named = (Code.SERVER_IDENTIFIER, offered.option(Code.SERVER_IDENTIFIER) or b"")
-        answer = self.ask(self.message(Type.REQUEST, (Code.REQUESTED_ADDRESS, offered.yiaddr.packed), named))
+        chosen = (Code.REQUESTED_ADDRESS, offered.yiaddr.packed)
+        answer = self.ask(self.message(Type.REQUEST, chosen, named, *options))
         if answer is None:
             raise AssertionError(f"no ordinary ACK from {self.server}")
         acknowledged = decode(answer)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from ci.labs.process import Process
 from tests.client.codec import Code, Type, decode
+from tests.client.namespace import run_inside
 from tests.kea.asking import AskFailed, Asking, make_driver, subnet
 from tests.kea.conftest import MakeSite
 from tests.kea.ordinary import Host
@@ -34,6 +36,8 @@ OTHERS_LEASES = """
 """
 LEASE_SCHEMA = "/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql"
 NOTHING = {"assigned": 0, "declined": 0, "peak": 0, "failures": 0}
+HOST_NAME = 12  # RFC 2132 3.14
+NAMES_PORT = 53001  # where Kea's DNS server listens
 BRIEFLY = (0.4,)  # seconds of patience where no answer is expected
 
 
@@ -262,6 +266,50 @@ def test_no_lease_outlives_the_block_by_a_class_either(make_site: MakeSite, tmp_
     assert 3990 <= granted(host, renewal(host, address)) <= 4000
     driven.asking.serve(subnet(FIRST))
     assert granted(host, renewal(host, address)) == 86400
+
+
+class Names:
+    """What Kea tells its DNS server, which is this. A context manager."""
+
+    def __init__(self, netns: str) -> None:
+        self._socket = run_inside(netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._socket.bind(("127.0.0.1", NAMES_PORT))
+
+    def __enter__(self) -> Names:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def heard(self, seconds: float) -> tuple[str, str] | None:
+        """The next change, as "add" or "remove" and an address; None where none comes in time."""
+        self._socket.settimeout(seconds)
+        try:
+            data = self._socket.recv(65535)
+        except TimeoutError:
+            return None
+        change = json.loads(data[2:])  # behind its length
+        assert (change["forward-change"], change["reverse-change"]) == (True, True)
+        return ("add", "remove")[change["change-type"]], change["ip-address"]
+
+
+def test_names_of_hosts_leave_dns_with_their_block(make_site: MakeSite, tmp_path: Path) -> None:
+    """Not by more at once than Kea has room for, which would end all updates of names."""
+    names = {"enable-updates": True, "server-port": NAMES_PORT, "max-queue-size": 4}
+    driven = make(make_site, tmp_path, kea=configuration(**{"dhcp-ddns": names}))
+    with Names(driven.site.lab.servers["s1"].netns) as dns:
+        driven.asking.serve(subnet(FIRST))
+        hosts = range(13)  # all that there is room for
+        added = {("add", str(driven.host().lease((HOST_NAME, b"host-%d" % host)))) for host in hosts}
+        assert {dns.heard(5.0) for _ in hosts} == added
+        driven.asking.serve()
+        assert {dns.heard(5.0) for _ in hosts} == {("remove", address) for _, address in added}
+        driven.asking.serve(subnet(FIRST))
+        address = driven.host().lease((HOST_NAME, b"guest"))
+        assert dns.heard(5.0) == ("add", str(address))
+        driven.asking.serve(elsewhere=(number(FIRST),))  # another server goes on: the name stays
+        wait_until(lambda: driven.statistics(f"subnet[{number(FIRST)}]") == {})
+        assert dns.heard(0.5) is None
 
 
 def test_usage(driven: Driven) -> None:
