@@ -43,10 +43,13 @@ LeaseEnds& leaseEnds() {
 bool hasOtherLifetimes(isc::dhcp::SrvConfig& config) {
     const auto libraries = isc::hooks::HooksManager::getLibraryNames();
     const auto& classes = *config.getClientClassDictionary()->getClasses();
-    // A configuration backend may bring classes at any time.
+    // A configuration backend may bring classes at any time, and so may an operator by libdhcp_class_cmds.
     return config.getConfigControlInfo() ||
            std::any_of(libraries.begin(), libraries.end(),
-                       [](const std::string& name) { return name.find("libdhcp_bootp") != std::string::npos; }) ||
+                       [](const std::string& name) {
+                           return name.find("libdhcp_bootp") != std::string::npos ||
+                                  name.find("libdhcp_class_cmds") != std::string::npos;
+                       }) ||
            std::any_of(classes.begin(), classes.end(), [](const auto& one) { return !one->getValid().unspecified(); });
 }
 
