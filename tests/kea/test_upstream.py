@@ -18,9 +18,9 @@ from ipaddress import IPv4Network
 import pytest
 
 from ci.labs import Lab
-from tests.client.codec import ZERO, Allocation, Block, Code, Type, information
+from tests.client.codec import ZERO, Allocation, Block, Code, Request, Type, information
 from tests.client.conduct import Kind, Query
-from tests.client.endpoint import EVERYONE
+from tests.client.endpoint import EVERYONE, Endpoint
 from tests.client.rfc6656 import Client, Identity, Patience
 from tests.client.upstream import Answer, Answering, Upstream, silence, subnets
 from tests.kea.conftest import MakeLab
@@ -172,6 +172,20 @@ def test_whoever_hears_a_broadcast_may_offer(rig: Rig) -> None:
     rig.obtained(f"{OTHER_POOL.network_address}/{LENGTH}")
     assert other.wait(Kind.RENEW).destination == OTHER  # by unicast (RFC 2131 4.4.5)
     assert not one.queries(Kind.RENEW)
+
+
+def test_nothing_is_obtained_for_whom_those_that_we_ask_have_heard(rig: Rig) -> None:
+    """Servers that broadcast on one link would else ask on each other's behalf, again and again (seed [0053])."""
+    raw = {"interfaces-config": {"interfaces": ["eth0"], "dhcp-socket-type": "raw"}}
+    rig.start(kea=raw, upstreams=[{"interface": "eth0"}])
+    place = rig.lab.clients[0]
+    with Endpoint.unnumbered(place.netns, place.interface) as endpoint:
+        client = rig.lessee(endpoint)
+        client.unanswered(client.build(Type.DISCOVER, Allocation((Request(24),))), FEW)
+    assert rig.one.queries(Kind.DISCOVER) == []
+    with rig.endpoint() as endpoint:  # who asks us alone
+        rig.lessee(endpoint).acquire(24)
+    assert rig.one.wait(Kind.DISCOVER).lengths == [24]
 
 
 def test_a_subnet_larger_than_asked_for_is_taken(rig: Rig) -> None:
