@@ -60,6 +60,10 @@ GRACE: Final = 5.0
 """Seconds beyond the statement timeout after which nothing is expected of PostgreSQL any more. It gives statements up itself, and says
 so, unless its process hangs; and then its kernel still acknowledges what TCP sends, so that no keepalive fails."""
 
+PATIENCE: Final = 12
+"""As many times the statement timeout has what is done as a whole or not at all, however many blocks it is about (`Ledger.run_whole`).
+Given up earlier, it would be begun again and again, and never be done."""
+
 CHANNEL: Final = "kea_subnet_deleg"
 """Where the ledger tells of changes (PostgreSQL's NOTIFY). What has changed is the payload."""
 NETWORKS: Final = "networks"
@@ -162,7 +166,8 @@ class Ledger:
         self._prepared: set[str] = set()
         # The connection's socket, under a descriptor of our own: psycopg's may be closed, and be another file's, at any moment.
         self._line: socket.socket | None = None
-        self._asked: float | None = None  # when what is waited for now was asked
+        self._allowed = statement_timeout  # seconds, for what is asked now
+        self._due: float | None = None  # when the answer to it is overdue
         self._overdue = False
         self._unreplicated = False
         self._farewell = ""  # what PostgreSQL said as it closed the connection
@@ -208,7 +213,7 @@ class Ledger:
         except psycopg.Error as error:
             raise LedgerUnavailable(describe(error)) from None
         self._line = socket.socket(fileno=os.dup(connection.fileno()))
-        self._asked = time.monotonic()
+        self._expect_within(self._statement_timeout)
         try:
             # As text of a SET, because statement_timeout takes no parameter; an integer can't smuggle anything in.
             connection.execute(
@@ -221,7 +226,7 @@ class Ledger:
             self._drop(connection)
             raise LedgerUnavailable(f"no ledger there: {why}") from None
         finally:
-            self._asked = None
+            self._due = None
         if version is None or version[0] != SCHEMA_VERSION:
             self._drop(connection)
             raise LedgerUnavailable(wrong_version(version[0] if version else None))
@@ -270,15 +275,20 @@ class Ledger:
 
     def abandon_overdue(self) -> None:
         """Do so if PostgreSQL has been owing an answer for longer than it may take. To be called every few seconds."""
-        asked = self._asked
-        if asked is not None and time.monotonic() - asked > self._statement_timeout + GRACE:
+        due = self._due
+        if due is not None and time.monotonic() > due:
             self._overdue = True
             self.abandon()
+
+    def _expect_within(self, seconds: float) -> None:
+        """Note by when an answer has to be there."""
+        self._allowed = seconds
+        self._due = time.monotonic() + seconds + GRACE
 
     def _why(self, error: BaseException) -> str:
         """Return why a call ended that found PostgreSQL unavailable."""
         if self._overdue:
-            return f"no answer within the statement timeout ({self._statement_timeout:g} s) and {GRACE:g} s more"
+            return f"no answer within the statement timeout ({self._allowed:g} s) and {GRACE:g} s more"
         return describe(error)
 
     def listen(self) -> None:
@@ -339,15 +349,8 @@ class Ledger:
         return outcomes
 
     def _apply(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                result = self._ask(lambda cursor: self._execute(cursor, "apply", batch_to_array(operations)))
-            except _TRANSIENT:
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                return [Outcome.from_json(value) for value in json.loads(result.get_value(0, 0) or b"[]")]
-        raise AssertionError("unreachable")
+        result = self._ask_again(lambda cursor: self._execute(cursor, "apply", batch_to_array(operations)))
+        return [Outcome.from_json(value) for value in json.loads(result.get_value(0, 0) or b"[]")]
 
     def sweep(self, limit: int, quarantine: int) -> Swept:
         """Move on what is due: ended offers, leases and quarantines, emptied origins. At most `limit` blocks of each.
@@ -395,7 +398,7 @@ class Ledger:
         spaces = "{" + ",".join([str(space) for space, _ in asked]) + "}"
         identities = "{" + ",".join([f'"\\\\x{identity.hex()}"' for _, identity in asked]) + "}"
         try:
-            result = self._ask(lambda cursor: self._execute(cursor, "holdings", spaces, identities))
+            result = self._ask_again(lambda cursor: self._execute(cursor, "holdings", spaces, identities))
         except psycopg.Error as error:
             raise LedgerError(describe(error)) from None
         found = [(0, 0)] * len(asked)
@@ -467,19 +470,27 @@ class Ledger:
 
         Raises LedgerUnavailable, LedgerError.
         """
+        return self._run(lambda cursor: _rows(cursor, query, parameters), self._statement_timeout)
+
+    def run_whole(self, query: str, **parameters: object) -> list[Any]:
+        """As `run`, with PATIENCE: for what may be about very many blocks, and can't be done in steps.
+
+        Raises LedgerUnavailable, LedgerError.
+        """
+        seconds = self._statement_timeout * PATIENCE
+
+        def patiently(cursor: psycopg.Cursor[Any]) -> list[Any]:
+            with cursor.connection.transaction():
+                cursor.execute(QUERIES["wait_for"], {"milliseconds": str(round(seconds * 1000))})
+                return _rows(cursor, query, parameters)
+
+        return self._run(patiently, seconds)
+
+    def _run(self, question: Callable[[psycopg.Cursor[Any]], list[Any]], seconds: float) -> list[Any]:
         try:
-            return self._call(query, **parameters)
+            return self._ask_again(question, seconds)
         except psycopg.Error as error:
             raise LedgerError(describe(error)) from None
-
-    def _call(self, query: str, **parameters: object) -> list[Any]:
-        """Run one query. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
-
-        def rows(cursor: psycopg.Cursor[Any]) -> list[Any]:
-            cursor.execute(QUERIES[query], parameters)
-            return cursor.fetchall() if cursor.description else []
-
-        return self._ask(rows)
 
     def _execute(self, cursor: psycopg.Cursor[Any], query: str, *values: str) -> PGresult:
         """Run one query with its parameters, in their order, as text, by libpq alone: a cursor takes three times as long.
@@ -495,12 +506,22 @@ class Ledger:
             self._prepared.add(query)
         return _checked(pgconn.exec_prepared(name, [value.encode(encoding) for value in values]), encoding)
 
-    def _ask(self, question: Callable[[psycopg.Cursor[Any]], _Found]) -> _Found:
-        """Ask PostgreSQL. Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error."""
+    def _ask_again(self, question: Callable[[psycopg.Cursor[Any]], _Found], seconds: float | None = None) -> _Found:
+        """As `_ask`, and once or twice more where other transactions were in the way of this one, and it was rolled back."""
+        for _ in range(1, _ATTEMPTS):
+            with contextlib.suppress(*_TRANSIENT):
+                return self._ask(question, seconds)
+        return self._ask(question, seconds)
+
+    def _ask(self, question: Callable[[psycopg.Cursor[Any]], _Found], seconds: float | None = None) -> _Found:
+        """Ask PostgreSQL what is answered within so many seconds, by default the statement timeout.
+
+        Raises LedgerUnavailable where the connection is gone or the server gave up, else psycopg.Error.
+        """
         cursor = self._cursor
         if cursor is None:
             raise LedgerUnavailable(_NOT_CONNECTED)
-        self._asked = time.monotonic()
+        self._expect_within(self._statement_timeout if seconds is None else seconds)
         try:
             found = question(cursor)
         except psycopg.Error as error:
@@ -513,7 +534,7 @@ class Ledger:
                 raise LedgerUnusable(describe(error)) from None
             raise
         finally:
-            self._asked = None
+            self._due = None
         if self._unreplicated:
             self.close()
             raise LedgerUnavailable(
@@ -528,3 +549,9 @@ def _checked(result: PGresult, encoding: str) -> PGresult:
     if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
         raise psycopg.errors.error_from_result(result, encoding)
     return result
+
+
+def _rows(cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, object]) -> list[Any]:
+    """Run one query and return its rows, none where it has none."""
+    cursor.execute(QUERIES[query], parameters)
+    return cursor.fetchall() if cursor.description else []

@@ -46,6 +46,10 @@ select deleg.takeback_least_used(%(space)s, %(pools)s::integer[], %(addresses)s,
 select identity, host(address), port, relayed, hardware, nonce, replay, host(server), blocks, attempt
   from deleg.takeback_due(%(own)s::inet[], %(keyed)s::text[], %(unauthenticated)s, %(limit)s, %(attempts)s, %(delay)s);
 
+-- wait_for --
+-- For how long a statement may take until the end of this transaction
+select set_config('statement_timeout', %(milliseconds)s, true);
+
 -- listen --
 -- Be told of changes
 listen kea_subnet_deleg;

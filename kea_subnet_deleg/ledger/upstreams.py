@@ -94,7 +94,7 @@ class Upstreams:
         Of a `renewal`, what is not ours any more, since it was given back meanwhile, is not taken anew: its result is `gone`.
         """
         prefixes, deprecated = _columns(blocks)
-        rows = self._ledger.run(
+        rows = self._ledger.run_whole(
             "upstream_acknowledged",
             space=space,
             server=_text(server),
@@ -113,7 +113,7 @@ class Upstreams:
 
         Returns those that were ours.
         """
-        rows = self._ledger.run(
+        rows = self._ledger.run_whole(
             "upstream_refused", space=space, server=_text(server), prefixes=list(prefixes), quarantine=quarantine
         )
         return [prefix for (prefix,) in rows]
@@ -153,7 +153,7 @@ class Upstreams:
         `lease_time`: seconds, the least that is left of any. What the ledger does not know is adopted, and due at once.
         """
         prefixes, deprecated = _columns(blocks)
-        rows = self._ledger.run(
+        rows = self._ledger.run_whole(
             "upstream_listed",
             space=space,
             server=_text(server),

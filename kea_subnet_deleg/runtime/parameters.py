@@ -224,7 +224,14 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "queue-size": Parameter(
         "integer", 4096, "Most messages that wait; what comes when it is full is dropped and counted.", 16, 1048576
     ),
-    "statement-timeout": Parameter("number", 5.0, "Seconds after which a database statement is given up.", 0.1, 60),
+    "statement-timeout": Parameter(
+        "number",
+        5.0,
+        "Seconds after which a database statement is given up; twelve times as many for what an upstream says of all that is leased of"
+        " its space.",
+        0.1,
+        60,
+    ),
     "max-reconnect-delay": Parameter(
         "number",
         10.0,

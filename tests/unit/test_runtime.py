@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -49,6 +50,7 @@ from tests.kea.processes import stopped
 from tests.ledger.scene import Client, do, lease
 from tests.unit.fakes import SERVER, FakeKea, inbound, message, surroundings, terms
 
+UPSTREAM = 0xC0000201  # 192.0.2.1
 DISCOVER = inbound(message(Type.DISCOVER, Allocation((Request(24),))))
 
 
@@ -202,6 +204,27 @@ def test_a_dsn_that_leads_nowhere(dsn: str) -> None:
 def test_what_passes_is_tried_again(database: Database, failures: int, results: list[str]) -> None:
     """A serialization failure or a deadlock: thrice together, then one by one; what goes on failing is said to have failed."""
     database.pool("10.0.0.0/24")
+    with failing(database, "lessees", failures) as ledger:
+        outcomes = ledger.apply([Client.number(n).offer(1, 26) for n in (1, 2)])
+        assert [o.result.value for o in outcomes if isinstance(o, Outcome)] == results
+        assert [o.error for o in outcomes if isinstance(o, OperationFailed)] == ["try again"] * (2 - len(results))
+
+
+def test_so_is_all_else_that_is_asked(database: Database) -> None:
+    """Each is a transaction of its own, which was rolled back; also what has more patience."""
+    block = IPv4Network("172.16.0.0/24")
+    with failing(database, "claims", 2) as ledger:
+        assert Upstreams(ledger).claim("listing", "one", 60)
+    with failing(database, "origins", 2) as ledger:
+        (kept,) = Upstreams(ledger).acknowledged(0, UPSTREAM, 60, 30, 50, [(block, False)], None)
+        assert kept.result == "added"
+    with failing(database, "claims", 99) as ledger, pytest.raises(LedgerError, match="try again"):
+        Upstreams(ledger).claim("another", "one", 60)
+
+
+@contextmanager
+def failing(database: Database, table: LiteralString, failures: int) -> Iterator[Ledger]:
+    """Have what is put into a table fail so many times, as by a deadlock, for the ledger that is yielded."""
     database.sql("create sequence public.failing")
     database.sql(
         "create function public.fail() returns trigger language plpgsql security definer as $$ begin"
@@ -209,15 +232,15 @@ def test_what_passes_is_tried_again(database: Database, failures: int, results: 
         "    raise exception 'try again' using errcode = 'serialization_failure';"
         "  end if; return new; end $$"
     )
-    database.sql("create trigger failing before insert on deleg.lessees for each row execute function public.fail()")
+    database.sql(
+        "create trigger failing before insert on deleg." + table + " for each row execute function public.fail()"
+    )
+    ledger = Ledger(database.dsn("kea_deleg_hook") + f" options='-c test.failures={failures}'", TIMEOUT)
     try:
-        ledger = Ledger(database.dsn("kea_deleg_hook") + f" options='-c test.failures={failures}'", TIMEOUT)
         ledger.connect()
-        outcomes = ledger.apply([Client.number(n).offer(1, 26) for n in (1, 2)])
-        assert [o.result.value for o in outcomes if isinstance(o, Outcome)] == results
-        assert [o.error for o in outcomes if isinstance(o, OperationFailed)] == ["try again"] * (2 - len(results))
-        ledger.close()
+        yield ledger
     finally:
+        ledger.close()
         database.sql("drop function public.fail() cascade")
         database.sql("drop sequence public.failing")
 
@@ -235,6 +258,36 @@ def test_a_statement_that_takes_too_long(database: Database) -> None:
         assert time.monotonic() - started < 5.0
     assert not ledger.connected
     assert database.blocks() == {"10.0.0.0/24": "free"}
+
+
+def test_what_is_done_as_a_whole_may_take_longer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What upstream servers say, of however many blocks: twelve times as long, for PostgreSQL and the watchdog. All else as ever."""
+    monkeypatch.setattr(ledger_module, "GRACE", 0.0)
+    ledger, connection, block = (
+        Ledger(database.dsn("kea_deleg_hook"), 0.3),
+        database.connect(),
+        IPv4Network("172.16.0.0/24"),
+    )
+    ledger.connect()
+    upstreams = Upstreams(ledger)
+    said: list[Callable[[], object]] = [
+        lambda: upstreams.acknowledged(0, UPSTREAM, 60, 30, 50, [(block, False)], None),
+        lambda: upstreams.listed(0, UPSTREAM, 60, [(block, False)]),
+        lambda: upstreams.refused(0, UPSTREAM, [block], 60),
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        for what in said:
+            with connection.transaction():
+                connection.execute("select deleg._own_free_blocks(0)")
+                answer = pool.submit(what)
+                time.sleep(0.6)
+                ledger.abandon_overdue()
+                assert not answer.done()
+            assert answer.result(5.0)
+    with connection.transaction():
+        connection.execute("select deleg._own_free_blocks(0)")
+        with pytest.raises(LedgerUnavailable, match="statement timeout"):
+            ledger.apply([Client.number(1).offer(1, 24)])
 
 
 def test_a_statement_is_abandoned_by_another_thread(database: Database) -> None:
