@@ -231,7 +231,7 @@ class Model:
             if held.state != "reserved":
                 held.state, held.server = "leased" if held.hierarchical else "reserved", asks.server
             held.lease_time, held.due, held.renewed = lease_time, False, self.turn
-            held.asked_back = False
+            held.asked_back = held.draining and held.asked_back
         for xid in {self.held[block].xid for block in kept}:
             for block in self.of(client, "offered", xid=xid):
                 self.give_back(block)
@@ -279,7 +279,7 @@ class Model:
                 elif not mixed:
                     self.takebacks.pop(block, None)
                 continue
-            held.asked_back = origin.closing or (held.draining and held.asked_back)
+            held.asked_back = held.asked_back if held.draining else origin.closing  # why it drains first
             held.draining = held.draining or item.verdict != "full" or origin.closing
             held.due, held.renewed = False, self.turn
             if held.state != "reserved":  # it stays with who serves its hosts
@@ -401,7 +401,7 @@ class Model:
 
     def deprecate(self, block: IPv4Network) -> bool:
         held = self.held.get(block)
-        if held is None or held.state not in HELD or held.draining:
+        if held is None or held.state not in HELD or (held.draining and not held.asked_back):
             return False
         held.draining, held.asked_back = True, False
         return True

@@ -385,6 +385,21 @@ def test_what_the_agent_asks(plans: Plans, database: Database, statistics: str, 
         assert rows_read(found) < ROWS_READ
 
 
+@NOTHING_KNOWN
+def test_a_refusal_takes_no_statement_more_for_what_is_leased(
+    plans: Plans, database: Database, statistics: str
+) -> None:
+    """It comes at once, whatever there is."""
+    _fill_own(database, statistics)
+    refusal = OWN["upstream_refused"] | {"prefixes": ORIGINS[:1]}
+    much = len(plans("upstream_refused", **refusal))
+    database.sql(
+        "delete from deleg.blocks where origin = %s and (state <> 'leased' or prefix > '172.16.17.0/24')",
+        IPv4Network(ORIGINS[0]),
+    )
+    assert 0 < much <= len(plans("upstream_refused", **refusal)) + 3
+
+
 def test_offers_of_who_leases_to_us(plans: Plans, database: Database, statistics: str) -> None:
     _fill_own(database, statistics)
     beside = replace(Client.number(9).offer(1, 24, 26, 20), contact=CONTACT._replace(address=0xC0000201))

@@ -217,6 +217,29 @@ def test_networks_and_their_subnets(database: Database) -> None:
     assert [ended[column] for column in columns[:4]] == ["quarantined", "hosts", False, None]
 
 
+def test_when_the_lease_of_what_a_network_serves_was_acknowledged(database: Database) -> None:
+    """That of its origin: at once, and each time, where there is no end to move, too. Never of what an administrator entered."""
+    database.pool("10.64.0.0/24")
+    ledger = database.ledger()
+    upstreams, networks, block = Upstreams(ledger), Networks(ledger), IPv4Network("172.16.0.0/24")
+
+    def acknowledge() -> None:
+        upstreams.acknowledged(0, SERVER, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, [(block, False)], None)
+
+    def renewed() -> dict[object, object]:
+        return {row["network"]: row["renewed"] for row in rows(database, "subnets", "subnet")}
+
+    acknowledge()
+    assert networks.take("guests", "10.64.0.0/24", [25], 0, 0)
+    assert networks.take("hosts", "default", [25], 0, 0) == [IPv4Network("172.16.0.0/25")]
+    for _ in range(2):
+        assert renewed() == {"guests": None, "hosts": rows(database, "upstreams", "prefix")[0]["renewed"]}
+        acknowledge()
+    networks.drain([IPv4Network("172.16.0.0/25")], "little used")
+    networks.end([IPv4Network("172.16.0.0/25")], 60, "drained")
+    assert renewed()["hosts"] is not None
+
+
 def test_upstreams(database: Database) -> None:
     ledger = database.ledger()
     upstreams, block = Upstreams(ledger), IPv4Network("172.16.0.0/24")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -14,7 +15,8 @@ from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.codec import Block, Type, decode, information
 from tests.conftest import Database
-from tests.ledger.scene import DAY, SERVER, Client, lease, one
+from tests.ledger.scene import DAY, SERVER, Client, lease, one, say
+from tests.ledger.test_concurrency import until, waits_for_lock
 from tests.unit.fakes import FakeKea, inbound, message, surroundings, terms
 
 LONGEST = 7 * DAY
@@ -183,6 +185,65 @@ def test_our_own_lease_ended_and_was_swept_before_upstream_was_heard(database: D
     assert database.blocks() == {}
     assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(ORIGIN, False)])] == ["added"]
     assert database.blocks() == {str(ORIGIN): "quarantined"}
+
+
+@pytest.mark.parametrize("ended", ["by the backup", "since"])
+@pytest.mark.parametrize("heard", ["listed", "acknowledged"])
+def test_what_was_swept_before_upstream_was_heard_is_withheld_again(database: Database, ended: str, heard: str) -> None:
+    """A network had some of it: while that is in quarantine the origin stays, and the rest is free, though somebody may hold it."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+    upstreams.acknowledged(0, UPSTREAM, DAY, DAY // 2, DAY - 1, [(ORIGIN, False)], None)
+    assert Networks(ledger).take("hosts", None, [26], 0, 60) == [IPv4Network("10.96.0.0/26")]
+    assert lease(ledger, HOLDER, 1, 26) == ["10.96.0.64/26"]
+
+    def end() -> None:
+        database.sql("update deleg.origins set expires = now()")
+        database.sql("update deleg.blocks set expires = now(), due = now() where expires is not null")
+
+    if ended == "by the backup":
+        end()
+    with database.admin() as admin:
+        admin.restored(LONGEST)
+    if ended == "since":
+        end()
+    while ledger.sweep(100, 2 * DAY):
+        pass
+    served, was_leased, rest = "10.96.0.0/26", "10.96.0.64/26", "10.96.0.128/25"
+    assert (database.blocks()[served], database.blocks()[rest]) == ("quarantined", "free")
+    if heard == "listed":
+        assert [kept.result for kept in upstreams.listed(0, UPSTREAM, DAY, [(ORIGIN, False)])] == ["added"]
+    else:
+        kept = upstreams.acknowledged(0, UPSTREAM, DAY, DAY // 2, DAY - 1, [(ORIGIN, False)], None)
+        assert [block.result for block in kept] == ["renewed"]
+    assert set(database.blocks().values()) == {"quarantined"}
+    # What is in quarantine for longer anyway stays there.
+    assert ends(database) == {served: 48, was_leased: 24 if ended == "by the backup" else 48, rest: 24}
+    assert one(ledger, NEWCOMER.offer(9, 26)).result is Result.EXHAUSTED
+    assert database.violations() == []
+    later(database)
+    while ledger.sweep(100, 60):
+        pass
+    assert database.blocks() == {str(ORIGIN): "free"}
+    assert lease(ledger, NEWCOMER, 10, 26) == [served]
+    assert database.violations() == []
+
+
+def test_an_ack_waits_for_who_has_some_of_what_is_kept_and_waits_for_the_space(database: Database) -> None:
+    """Not for the row with the space in hand: then both would wait for each other."""
+    upstreams = obtained(database, 3600)
+    connection = database.connect()
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            say(connection, HOLDER.renew("10.96.0.0/26"))
+            answer = pool.submit(upstreams.acknowledged, 0, UPSTREAM, 3 * DAY, DAY, 2 * DAY, [(ORIGIN, False)], None)
+            until(lambda: waits_for_lock(database) == 1)
+            say(connection, NEWCOMER.offer(9, 26))
+        assert [kept.result for kept in answer.result(10)] == ["renewed"]
+    assert database.deadlocks() == 0
+    left = ends(database)
+    assert left.pop("10.96.0.0/26") == 1  # what was said just before
+    assert set(left.values()) == {72}
 
 
 def test_what_overlaps_is_not_given_back(database: Database) -> None:

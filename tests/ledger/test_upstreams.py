@@ -257,6 +257,38 @@ def test_what_upstream_asks_back_is_not_leased_on(database: Database) -> None:
     assert database.violations() == []
 
 
+@pytest.mark.parametrize("who", ["upstream", "operator"])
+def test_what_is_asked_back_for_another_reason_stays_so(database: Database, who: str) -> None:
+    """By the policy, or by an operator, before or meanwhile: it does not end when the space is left to us."""
+    ledger = database.ledger()
+    obtain(ledger)
+    blocks = [block for xid in range(1, 5) for block in lease(ledger, CLIENT, xid, 28)]
+    before, meanwhile, deprecated, kept = blocks
+    one(ledger, CLIENT.renew(deprecated, verdict="deprecate"))
+    with database.admin() as admin:
+        assert admin.lease_deprecate(IPv4Network(before))
+        if who == "upstream":
+            obtain(ledger, deprecated=True)
+        else:
+            assert admin.pool_remove(BLOCK) == 4
+        assert [block.deprecate for block in one(ledger, CLIENT.renew(*blocks)).blocks] == [True] * 4
+        assert one(ledger, CLIENT.accept(4, kept)).result is Result.ACKNOWLEDGED  # a retransmission
+        assert admin.lease_deprecate(IPv4Network(meanwhile))
+        assert not admin.lease_deprecate(IPv4Network(meanwhile))
+        if who == "upstream":
+            obtain(ledger, lease_time=1000)  # which is cut short as well
+        else:
+            admin.pool_keep(BLOCK)
+    assert [block.deprecate for block in one(ledger, CLIENT.renew(*blocks)).blocks] == [True, True, True, False]
+    assert database.sql("select reason from deleg.blocks where state = 'leased' order by prefix") == [
+        ("operator asked it back",),
+        ("operator asked it back",),
+        ("test",),
+        ("test",),
+    ]
+    assert database.violations() == []
+
+
 def test_an_operator_has_the_last_word(database: Database) -> None:
     """What is being removed stays so, whatever upstream says, and goes with a RELEASE."""
     ledger = database.ledger()
