@@ -400,6 +400,22 @@ def test_a_refusal_takes_no_statement_more_for_what_is_leased(
     assert 0 < much <= len(plans("upstream_refused", **refusal)) + 3
 
 
+@NOTHING_KNOWN
+@pytest.mark.parametrize("query", ["upstream_acknowledged", "upstream_listed"])
+def test_what_is_withheld_once_more_is_looked_up(plans: Plans, database: Database, statistics: str, query: str) -> None:
+    """Of a restored ledger, the blocks of the origins that had ended are read, and no others."""
+    _fill_own(database, statistics)
+    database.sql("update deleg.domain set restored_until = now() + interval '7 days'")
+    database.sql(
+        "update deleg.origins set expires = now() - interval '1 second' where prefix = any (%s::cidr[])", ORIGINS
+    )
+    for _ in range(7):
+        found = plans(query, **OWN[query])
+        assert any("_withhold" in plan for plan in found)
+        assert whole_reads(found) == []
+        assert rows_read(found) < ROWS_READ
+
+
 def test_offers_of_who_leases_to_us(plans: Plans, database: Database, statistics: str) -> None:
     _fill_own(database, statistics)
     beside = replace(Client.number(9).offer(1, 24, 26, 20), contact=CONTACT._replace(address=0xC0000201))
