@@ -152,23 +152,32 @@ class Worker:
         self._shift.note(self, connected=connected)
         if not connected and self._shift.rest(self._keeper.wait(IDLE_WAIT)):
             return []
-        with self._shift.gathering:
-            packets: list[Inbound] | None = self._shift.left
-            self._shift.left = []
-            if not packets:
-                packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
-            if (
-                packets and not connected and self._shift.connected
-            ):  # another has got it meanwhile, and waits for its turn here
-                self._shift.left = packets
-                return []
-            patience = LONGEST_WAIT
-            busy = self._shift.busy > 0
-            while packets and busy and len(packets) < min(ENOUGH, self._batch_size) and patience > 0:
-                busy = self._shift.wait(STEP)
-                patience -= STEP
-                packets += self._kea.receive(self._batch_size - len(packets), 0.0) or []
-            return packets
+        # Who gets the ledger meanwhile waits there for packets, for long: then it is time to connect, too.
+        if not self._shift.gathering.acquire(timeout=-1 if connected else self._keeper.wait(IDLE_WAIT)):
+            return []
+        try:
+            return self._gather(connected=connected)
+        finally:
+            self._shift.gathering.release()
+
+    def _gather(self, *, connected: bool) -> list[Inbound] | None:
+        """Take packets, and wait for more while another works on many. For who has `gathering`."""
+        packets: list[Inbound] | None = self._shift.left
+        self._shift.left = []
+        if not packets:
+            packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
+        if (
+            packets and not connected and self._shift.connected
+        ):  # another has got it meanwhile, and waits for its turn here
+            self._shift.left = packets
+            return []
+        patience = LONGEST_WAIT
+        busy = self._shift.busy > 0
+        while packets and busy and len(packets) < min(ENOUGH, self._batch_size) and patience > 0:
+            busy = self._shift.wait(STEP)
+            patience -= STEP
+            packets += self._kea.receive(self._batch_size - len(packets), 0.0) or []
+        return packets
 
     def _turn(self, packets: list[Inbound]) -> None:
         if self._answers is not None and (heard := [packet for packet in packets if packet.data[0] == BOOTREPLY]):

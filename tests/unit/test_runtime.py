@@ -575,6 +575,14 @@ def test_what_one_without_the_ledger_took_another_answers(
     assert kea.counters["ledger-down"] == 0
 
 
+def test_who_waits_for_packets_keeps_nobody_from_connecting(kea: FakeKea, pair: list[Setting]) -> None:
+    """It got the ledger when the other had just seen that nobody has."""
+    first, second = pair
+    with first.worker._shift.gathering:
+        second.thread.start()
+        until(lambda: kea.logged("SUBNET_DELEG_LEDGER_CONNECTED"))
+
+
 def test_the_ledger_is_not_there_at_the_start(kea: FakeKea, tmp_path: Path) -> None:
     setting = Setting(kea, Ledger(f"host={tmp_path}", TIMEOUT))
     setting.thread.start()
