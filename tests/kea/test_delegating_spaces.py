@@ -98,7 +98,7 @@ def test_renewing_and_releasing_past_the_relay(site: Site) -> None:
             assert renewed is not None
             assert (renewed.type, renewed.blocks) == (Type.ACK, (block,))
         alone.release(ack.server, block)
-        wait_until(lambda: held(site, block.network) == {"green": "quarantined"})
+        wait_until(lambda: held(site, block.network)["green"] == "quarantined")
     finally:
         endpoint.close()
 
