@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ci.labs import control
+from kea_subnet_deleg import __version__
 from tests.client.endpoint import Endpoint
 from tests.client.rfc6656 import Client, Identity
 
@@ -80,6 +81,7 @@ def test_a_server_is_killed_and_started_again(names: list[str]) -> None:
     assert lab("start", "s1", *name).returncode == 0
     assert status(server)["service"]["ledger-connected"]
     assert status(server)["service"]["compiled"]  # else: ci/setup was not run since a module changed
+    assert status(server)["version"] == __version__
     assert lab("stop", "s1", *name).returncode == 0
     assert "there is no server 's2'; there are s1" in lab("start", "s2", *name).stderr
     assert lab("down", *name).returncode == 0
