@@ -470,7 +470,7 @@ class Ledger:
 
         Raises LedgerUnavailable, LedgerError.
         """
-        return self._run(lambda cursor: _rows(cursor, query, parameters), self._statement_timeout)
+        return self._run(lambda cursor: _rows(cursor, query, parameters))
 
     def run_whole(self, query: str, **parameters: object) -> list[Any]:
         """As `run`, with PATIENCE: for what may be about very many blocks, and can't be done in steps.
@@ -486,7 +486,7 @@ class Ledger:
 
         return self._run(patiently, seconds)
 
-    def _run(self, question: Callable[[psycopg.Cursor[Any]], list[Any]], seconds: float) -> list[Any]:
+    def _run(self, question: Callable[[psycopg.Cursor[Any]], list[Any]], seconds: float | None = None) -> list[Any]:
         try:
             return self._ask_again(question, seconds)
         except psycopg.Error as error:

@@ -217,8 +217,6 @@ class Delegating:
 
     def _tasks(self, packets: Iterable[Inbound]) -> list[_Task]:
         heard = [one for packet in packets if (one := self._read(packet)) is not None]
-        if self._views.directory.behind_relays:
-            self._find(heard)
         self._look_up(heard)
         tasks = []
         for one in heard:
@@ -266,33 +264,30 @@ class Delegating:
         note = self._not_served(space, message, *refusal)
         return None if note is None else _Heard(packet, message, allocation, space, Lessee(identity), note)
 
-    def _find(self, heard: Sequence[_Heard]) -> None:
-        """Find the spaces of those who renew or release past their relay (RFC 2131 sections 4.3.2, 4.4.4), which alone tells.
-
-        That is the one other space in which they hold something. Who holds something in several is not known to mean any of them,
-        and has its relay's word again when it rebinds.
-        """
-        spaces = (DEFAULT_SPACE, *self._views.directory.behind_relays)
-        direct = [
-            one for one in heard if one.refusal is None and one.space == DEFAULT_SPACE and _is_direct(one.message)
-        ]
-        if not direct:
-            return
-        asked = [(space, one.lessee.identity) for one in direct for space in spaces]
-        held = [holding[0] for holding in self._ledger.holdings(asked)]
-        for index, one in enumerate(direct):
-            found = [space for n, space in enumerate(spaces) if held[index * len(spaces) + n]]
-            if len(found) == 1:
-                one.space = found[0]
-
     def _look_up(self, heard: Sequence[_Heard]) -> None:
-        """Read what those hold who ask for what is decided by that, once for all of them."""
-        asking = [one for one in heard if one.refusal is None and _asks(one)] if self._views.figures else []
-        if not asking:
+        """Read what those hold who ask for what is decided by that, once for all of them.
+
+        Who renews or releases past its relay, which alone tells its space, is in the one space in which it holds something. Of several
+        none is known to be meant: it stays where it is, and has its relay's word again when it rebinds.
+        """
+        figures, behind_relays = self._views.figures, self._views.directory.behind_relays
+        if not (figures or behind_relays):
             return
-        asked = [(one.space, one.lessee.identity) for one in asking]
-        for one, (held, used) in zip(asking, self._ledger.holdings(asked), strict=True):
-            if held:
+        looked = [
+            (one, spaces)
+            for one in heard
+            if one.refusal is None and (spaces := _spaces_to_look_into(one, behind_relays, figures=figures))
+        ]
+        if not looked:
+            return
+        asked = [(space, one.lessee.identity) for one, spaces in looked for space in spaces]
+        holdings = iter(self._ledger.holdings(asked))
+        for one, spaces in looked:
+            found = [(space, held, used) for space, (held, used) in zip(spaces, holdings, strict=False) if held]
+            if len(found) > 1:
+                found = [holding for holding in found if holding[0] == one.space]
+            if found:
+                one.space, held, used = found[0]
                 one.lessee = Lessee(one.lessee.identity, Holding(held, used))
 
     def _operation(self, heard: _Heard) -> Operation | None:
@@ -649,13 +644,6 @@ def _vpn(message: Message) -> str | None:
     return None if vss is None or vss.kind is VssKind.GLOBAL else str(vss)
 
 
-def _is_direct(message: Message) -> bool:
-    """Whether a message renews or releases, and nobody says on which link or in which VPN its client is."""
-    if (message.type is _REQUEST and message.server_identifier is not None) or message.type not in (_REQUEST, _RELEASE):
-        return False
-    return not message.link_address and message.vss is None
-
-
 def _wants_blocks(allocation: SubnetAllocation) -> bool:
     """Whether a DISCOVER asks for blocks, not for the list of what the client holds."""
     requests = allocation.requests
@@ -668,6 +656,20 @@ def _asks(heard: _Heard) -> bool:
     if message.type is _DISCOVER:
         return bool(heard.allocation.requests) and _wants_blocks(heard.allocation)
     return message.type is _REQUEST and message.server_identifier is None and bool(heard.allocation.information)
+
+
+def _spaces_to_look_into(heard: _Heard, behind_relays: tuple[int, ...], *, figures: bool) -> tuple[int, ...]:
+    """Return the spaces in which it matters what a client holds: none where it decides nothing."""
+    if behind_relays and heard.space == DEFAULT_SPACE and _came_past_its_relay(heard.message):
+        return (DEFAULT_SPACE, *behind_relays)
+    return (heard.space,) if figures and _asks(heard) else ()
+
+
+def _came_past_its_relay(message: Message) -> bool:
+    """Whether a message renews or releases, as clients do directly (RFC 2131 sections 4.3.2, 4.4.4), and names no link and no VPN."""
+    if message.link_address or message.vss is not None:
+        return False
+    return message.type is _RELEASE or (message.type is _REQUEST and message.server_identifier is None)
 
 
 _NOT_FLUSHED: Final = (Offer, Listing, Note)

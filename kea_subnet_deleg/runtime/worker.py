@@ -166,9 +166,8 @@ class Worker:
         self._shift.left = []
         if not packets:
             packets = self._kea.receive(self._batch_size, self._keeper.wait(IDLE_WAIT))
-        if (
-            packets and not connected and self._shift.connected
-        ):  # another has got it meanwhile, and waits for its turn here
+        # Another has got it meanwhile, and waits for its turn here.
+        if packets and not connected and self._shift.connected:
             self._shift.left = packets
             return []
         patience = LONGEST_WAIT

@@ -143,9 +143,8 @@ def test_nearly_gone_refuses_what_was_never_used_and_who_uses_less(site: Site) -
     next_, nexts = holding(site, 22)
     idle, idles = holding(site, 24)
     last, lasts = holding(site, 24)
-    rest = [
-        holding(site, length) for length in (25, 25, 26, 25, 25)
-    ]  # two /26 at last, as little is left; 64 of 4096 are free
+    # The last two get a /26, as little is left; 64 of 4096 are free then.
+    rest = [holding(site, length) for length in (25, 25, 26, 25, 25)]
     for client, ack in ((big, bigs), (next_, nexts), (last, lasts), *rest):
         renew(client, ack, 0.95)
     figures(site)

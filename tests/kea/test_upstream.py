@@ -12,12 +12,14 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 
 import pytest
 
 from ci.labs import Lab
+from tests.client.authentication import Key
 from tests.client.codec import ZERO, Allocation, Block, Code, Request, Type, information
 from tests.client.conduct import Kind, Query
 from tests.client.endpoint import EVERYONE, Endpoint
@@ -32,6 +34,7 @@ from tests.kea.waiting import wait_until
 USABLE = 13  # hosts in a block of the network
 BOTH = [{"address": str(ONE)}, {"address": str(OTHER), "preference": 10}]
 FEW = 1.5  # seconds in which whatever is to follow at once has followed
+ONCE = Patience(4.0, 1)
 LATE = 1.3  # seconds that a renewal may be late: what is due is looked at once a second
 FIRST, SPREAD = 4.0, 1.0  # RFC 2131 4.1: the first retransmission after 4 s, each with a second more or less
 
@@ -186,6 +189,32 @@ def test_nothing_is_obtained_for_whom_those_that_we_ask_have_heard(rig: Rig) -> 
     with rig.endpoint() as endpoint:  # who asks us alone
         rig.lessee(endpoint).acquire(24)
     assert rig.one.wait(Kind.DISCOVER).lengths == [24]
+
+
+def test_renewals_of_a_client_with_a_key_that_wait_for_our_own_are_all_answered(rig: Rig) -> None:
+    """What was kept meanwhile is no replay, though what came later has a higher counter (RFC 3118 section 2)."""
+    rig.one.lease_time, rig.one.t1, rig.one.t2 = 40, 30, 35
+    key = Key(7, bytes(range(100, 116)))
+    identity = Identity.fresh()
+    known = {"id": key.number, "key": key.secret.hex(), "client-id": (identity.identifier or b"").hex(":")}
+    rig.start(auth_keys=[known])
+    with rig.endpoint() as endpoint:
+        # One client; each of these hears the answer to its own message alone.
+        clients = [Client(endpoint, identity.with_key(key), [rig.server]) for _ in range(3)]
+        held = [block for client in clients for block in client.acquire(28).blocks]
+        time.sleep(5.0)  # until so much of our own lease is over that it is to be renewed first
+        queries = [
+            client.build(Type.REQUEST, information(block), bound=True)
+            for client, block in zip(clients, held, strict=True)
+        ]
+        with ThreadPoolExecutor(len(clients)) as pool:
+            renewed = list(
+                pool.map(lambda client, query: client.exchange(query, want=1, patience=ONCE), clients, queries)
+            )
+        assert [[reply.type for reply in replies] for replies in renewed] == [[Type.ACK]] * 3
+        assert {block.network for block in held} == {network for (reply,) in renewed for network in reply.networks}
+    assert rig.one.queries(Kind.RENEW)
+    assert rig.counters()["not-authentic"] == 0
 
 
 def test_a_subnet_larger_than_asked_for_is_taken(rig: Rig) -> None:

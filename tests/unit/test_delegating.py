@@ -34,6 +34,8 @@ from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.authentication import Key, check_delayed, signed
 from tests.client.codec import ZERO, Allocation, Block, Code, Information, Message, Request, Type, decode, information
 from tests.conftest import Database
+from tests.ledger.scene import Client as LedgerClient
+from tests.ledger.scene import lease
 from tests.unit.fakes import RELAY, SERVER, FakeKea, inbound, message, surroundings, terms
 
 LEASE, SHORTEST = 7200, 60
@@ -834,10 +836,15 @@ def test_who_renews_past_its_relay_is_found_in_its_space(database: Database) -> 
     (ack,) = direct(Type.REQUEST, block, 1)
     assert (ack.type, ack.allocation.blocks) == (Type.ACK, (block,))
     assert direct(Type.REQUEST, block, 2) == []  # which has nothing anywhere
+    # Who holds something in the default space as well is taken to be there.
+    (elsewhere,) = server.lease(24, client=3)
+    (here,) = lease(database.ledger(), LedgerClient.number(3), 1, 25)
+    assert direct(Type.REQUEST, elsewhere, 3) == []
+    (ack,) = direct(Type.REQUEST, Block(IPv4Network(here)), 3)
+    assert [str(renewed.network) for renewed in ack.allocation.blocks] == [here]
     assert direct(Type.RELEASE, block, 1) == []
-    assert database.sql("select space > 0, state from deleg.blocks where prefix = %s", block.network) == [
-        (True, "quarantined")
-    ]
+    released = "select state from deleg.blocks join deleg.spaces using (space) where name = 'blue' and prefix = %s"
+    assert database.sql(released, block.network) == [("quarantined",)]
 
 
 @pytest.mark.parametrize(
