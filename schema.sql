@@ -39,7 +39,7 @@ create table deleg.schema_version (
     version integer primary key,
     installed timestamptz not null default now()
 );
-insert into deleg.schema_version (version) values (13);
+insert into deleg.schema_version (version) values (14);
 
 -- What holds for all servers. As whom this domain asks for subnets itself: a client identifier (RFC 4361) of an IAID and a DUID-UUID (RFC 6355).
 create table deleg.domain (
@@ -109,6 +109,7 @@ create table deleg.origins (
     removing boolean not null default false,                         -- an operator removes it: stays closing, whatever upstream says
     giving_back boolean not null default false,                      -- one of us is about to send the RELEASE
     turned cidr,                                                     -- so far are its free blocks as `closing` says; null: all are
+    host_lease_time bigint check (host_lease_time between 1 and 4294967295),     -- seconds that hosts' leases are to last at most
     primary key (space, prefix),
     constraint origins_disjoint exclude using gist (space with =, prefix inet_ops with &&),
     constraint origins_upstream check ((kind = 'upstream') = (num_nonnulls(upstream, lease_time, renew_at, rebind_at) = 4))
@@ -2035,6 +2036,8 @@ language sql stable security definer set search_path = deleg, pg_temp as $$
                         'smallest_length', p.smallest_length,
                         'origins', (select coalesce(jsonb_agg(o.prefix order by o.prefix), '[]') from origins o
                                      where o.space = p.space and o.pool = p.pool),
+                        'host_lease_times', (select coalesce(jsonb_object_agg(o.prefix, o.host_lease_time), '{}') from origins o
+                                              where o.space = p.space and o.pool = p.pool and o.host_lease_time is not null),
                         'leased', exists (select from origins o where o.space = p.space and o.pool = p.pool and o.kind = 'upstream'))
                     order by p.pool) from pools p),
         'servers', (select coalesce(jsonb_agg(host(address)), '[]') from servers),
@@ -2078,11 +2081,12 @@ create or replace function deleg.unclaim(p_what text, p_who text) returns void
 language sql security definer set search_path = deleg, pg_temp as $$ delete from claims where what = p_what and who = p_who $$;
 
 -- ACK: these are leased to us for p_lease_time seconds (4294967295: for ever), to be renewed after p_t1 and rebound after p_t2 seconds, and
--- given up soon where p_deprecated (flag d). A block that is new becomes an origin, all of it free, in the pool `default`.
+-- given up soon where p_deprecated (flag d); addresses of them are to be leased for p_host_lease_time seconds at most (RFC 6656 3.4; null: as
+-- we like). A block that is new becomes an origin, all of it free, in the pool `default`.
 -- A row for each: added, renewed, gone (p_renewal: it was given back meanwhile), or overlaps (it can't be used, nothing is changed).
 create or replace function deleg.upstream_acknowledged(p_space integer, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
                                                        p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea,
-                                                       p_renewal boolean default false)
+                                                       p_renewal boolean default false, p_host_lease_time bigint default null)
 returns table (prefix cidr, result text)
 language plpgsql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -2102,7 +2106,7 @@ begin
     for prefix, v_deprecated in select * from unnest(p_prefixes, p_deprecated) order by 1 loop     -- takebacks are locked in this order
         result := case
             when p_renewal and not exists (select from origins o where o.space = p_space and o.prefix = upstream_acknowledged.prefix) then 'gone'
-            else _keep(p_space, prefix, p_server, p_lease_time, p_t1, p_t2, v_deprecated) end;
+            else _keep(p_space, prefix, p_server, p_lease_time, p_t1, p_t2, v_deprecated, p_host_lease_time) end;
         return next;
     end loop;
     perform _tell_networks();
@@ -2110,7 +2114,7 @@ end $$;
 
 -- One block of an ACK. Caller owns the free blocks and, where the lease becomes shorter or the ledger was restored, lock 0 alone.
 create or replace function deleg._keep(p_space integer, p_prefix cidr, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
-                                       p_deprecated boolean) returns text
+                                       p_deprecated boolean, p_host_lease_time bigint) returns text
 language plpgsql as $$
 declare
     v_was deleg.origins;
@@ -2120,15 +2124,15 @@ declare
 begin
     select * into v_was from deleg.origins where space = p_space and prefix = p_prefix;
     if not found then
-        return deleg._obtain(p_space, p_prefix, p_server, p_lease_time, p_t1, p_t2, p_deprecated);
+        return deleg._obtain(p_space, p_prefix, p_server, p_lease_time, p_t1, p_t2, p_deprecated, p_host_lease_time);
     elsif v_was.kind <> 'upstream' then
         return 'overlaps';
     end if;
     -- The RELEASE may just have left: this ACK is one that crossed it.
     v_releasing := v_was.giving_back and v_was.next_try > now() and v_was.expires > now();
     update deleg.origins
-       set upstream = p_server, lease_time = p_lease_time, expires = deleg._ends(p_lease_time), renewed = now(),
-           renew_at = deleg._ends(p_t1), rebind_at = deleg._ends(p_t2), tries = 0, giving_back = v_releasing,
+       set upstream = p_server, lease_time = p_lease_time, host_lease_time = p_host_lease_time, expires = deleg._ends(p_lease_time),
+           renewed = now(), renew_at = deleg._ends(p_t1), rebind_at = deleg._ends(p_t2), tries = 0, giving_back = v_releasing,
            next_try = case when v_releasing then next_try else deleg._ends(p_t1) end,
            -- After its end it is another lease.
            created = case when expires > now() then created else now() end,
@@ -2168,7 +2172,7 @@ begin
 end $$;
 
 create or replace function deleg._obtain(p_space integer, p_prefix cidr, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
-                                         p_deprecated boolean) returns text
+                                         p_deprecated boolean, p_host_lease_time bigint) returns text
 language plpgsql as $$
 declare
     v_pool integer;
@@ -2179,8 +2183,9 @@ begin
     end if;
     insert into deleg.pools (space, name) values (p_space, 'default') on conflict (space, name) do nothing;
     select pool into strict v_pool from deleg.pools where space = p_space and name = 'default';
-    insert into deleg.origins (space, prefix, pool, kind, expires, closing, upstream, lease_time, renewed, renew_at, rebind_at, next_try)
-    values (p_space, p_prefix, v_pool, 'upstream', deleg._ends(p_lease_time), p_deprecated, p_server, p_lease_time, now(),
+    insert into deleg.origins (space, prefix, pool, kind, expires, closing, upstream, lease_time, host_lease_time, renewed, renew_at, rebind_at,
+                               next_try)
+    values (p_space, p_prefix, v_pool, 'upstream', deleg._ends(p_lease_time), p_deprecated, p_server, p_lease_time, p_host_lease_time, now(),
             deleg._ends(p_t1), deleg._ends(p_t2), deleg._ends(p_t1));
     insert into deleg.blocks (space, prefix, origin, pool, state, draining, reason, detail)
     values (p_space, p_prefix, p_prefix, v_pool, 'free', p_deprecated, 'leased from upstream',
@@ -2396,7 +2401,7 @@ begin
             when exists (select from origins o
                           where o.space = p_space and o.prefix = upstream_listed.prefix and o.kind = 'upstream'
                             and (o.expires > clock_timestamp() or v_restored is null)) then 'known'
-            else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated) end;
+            else _keep(p_space, prefix, p_server, p_lease_time, 0, p_lease_time * 7 / 8, v_deprecated, null) end;
         if result = 'added' then
             perform _withhold(p_space, prefix, v_restored);
         elsif result = 'renewed' then                        -- by the backup it had ended
@@ -2508,18 +2513,19 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
         'local', (
             select coalesce(jsonb_agg(jsonb_build_array(
                        b.prefix, b.network, b.state, b.draining, o.closing, extract(epoch from now() - b.since),
-                       _remaining(o.expires), u.in_use, u.high_water, u.unusable) order by b.prefix), '[]')
+                       _remaining(o.expires), u.in_use, u.high_water, u.unusable, o.host_lease_time) order by b.prefix), '[]')
               from blocks b
-             cross join lateral (select x.closing, x.expires from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
+             cross join lateral (select x.closing, x.expires, x.host_lease_time from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
               left join lateral (select x.* from usage x where x.space = b.space and x.prefix = b.prefix offset 0) as u on true
              where (b.network is not null or not b.hierarchical) and b.network = any (p_networks) and b.space = 0
                and b.state in ('local', 'quarantined')),
         'reserved', (
             select coalesce(jsonb_agg(jsonb_build_array(
                        b.prefix, nullif(l.address, '255.255.255.255') - '0.0.0.0'::inet, _remaining(b.expires), b.server - '0.0.0.0'::inet,
-                       b.state = 'quarantined') order by b.prefix), '[]')
+                       b.state = 'quarantined', o.host_lease_time) order by b.prefix), '[]')
               from blocks b
              cross join lateral (select x.address from lessees x where x.lessee = b.lessee offset 0) as l
+             cross join lateral (select x.host_lease_time from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
              where (b.network is not null or not b.hierarchical) and b.network is null and b.space = 0
                and b.state in ('reserved', 'quarantined')))
 $$;
@@ -3491,7 +3497,7 @@ create or replace view report.networks as
 create or replace view report.upstreams as
     select s.name as space, o.prefix, o.upstream as server, o.created as since, o.renewed, nullif(o.expires, 'infinity') as until,
            nullif(o.renew_at, 'infinity') as t1, nullif(o.rebind_at, 'infinity') as t2, o.closing, u.in_use,
-           greatest(o.high_water, u.known, u.peak) as high_water
+           greatest(o.high_water, u.known, u.peak) as high_water, o.host_lease_time
       from deleg.origins o
       join deleg.spaces s using (space)
       join deleg.origins_use u on u.space = o.space and u.prefix = o.prefix;
@@ -3529,7 +3535,7 @@ grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), dele
     deleg.takeback_least_used(integer, integer[], bigint, integer, bigint),
     deleg.takeback_due(inet[], text[], boolean, integer, integer, double precision),
     deleg.identity(), deleg.claim(text, text, double precision), deleg.unclaim(text, text),
-    deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea, boolean),
+    deleg.upstream_acknowledged(integer, inet, bigint, bigint, bigint, cidr[], boolean[], bytea, boolean, bigint),
     deleg.upstream_refused(integer, inet, cidr[], bigint), deleg.upstream_due(integer),
     deleg.upstream_give_back(double precision, integer), deleg.upstream_due_in(double precision), deleg.upstream_released(integer, cidr),
     deleg.upstream_listed(integer, inet, bigint, cidr[], boolean[]), deleg.upstream_renew_now(inet, cidr[]),

@@ -77,6 +77,9 @@ Wanted wantedBy(const Element& subnet, Moment asked, const Wanted* before) {
     if (const auto lifetime = member(subnet, "lifetime", Element::integer)) {
         wanted.lifetime = seconds(*lifetime);
     }
+    if (const auto longest = member(subnet, "longest", Element::integer)) {
+        wanted.longest = seconds(*longest);
+    }
     if (const auto open = member(subnet, "open", Element::boolean)) {
         wanted.open = open->boolValue();
     }
@@ -138,13 +141,15 @@ bool Desired::hasEnded(uint32_t id, const std::string& network) const {
 Terms termsOf(const Wanted& wanted, const Lifetime& inherited, Moment now) {
     Terms terms;
     terms.open = wanted.open;
-    if (wanted.lifetime) {
-        terms.lifetime = Lifetime(*wanted.lifetime);
+    Lifetime full = wanted.lifetime ? Lifetime(*wanted.lifetime) : inherited;
+    if (wanted.longest && *wanted.longest < full.getMax()) {
+        terms.lifetime = full = atMost(full, *wanted.longest);
+    } else if (wanted.lifetime) {
+        terms.lifetime = full;
     }
     if (wanted.end == Never) {
         return terms;
     }
-    const Lifetime& full = wanted.lifetime ? terms.lifetime : inherited;
     const double remaining = wanted.end - now;
     double step = 0;
     const double limit = limitOf(remaining, step);

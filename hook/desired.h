@@ -29,6 +29,7 @@ struct Wanted {
     isc::data::ConstElementPtr definition;
     std::string network;  ///< the shared network that it belongs to; empty: none, it has a relay of its own
     std::optional<uint32_t> lifetime;  ///< of a host's lease, seconds; absent: as the shared network or Kea has it
+    std::optional<uint32_t> longest;   ///< and what no such lease is to exceed, whatever they have (RFC 6656 3.4)
     Moment end = Never;                ///< when the block's own lease ends
     bool open = true;                  ///< takes new hosts, and renews those it has
 };
@@ -59,7 +60,8 @@ struct Desired {
 /// @throw isc::Exception where the request is not what it should be
 Desired desiredBy(const isc::data::Element& request, Moment asked, const Desired& before);
 
-/// What a subnet may grant now, so that no host's lease outlives the block's own.
+/// What a subnet may grant now, so that no host's lease outlives the block's own, nor lasts longer than who leased us
+/// the block would have it.
 /// @param inherited the lifetime that Kea's configuration gives it
 Terms termsOf(const Wanted& wanted, const Lifetime& inherited, Moment now);
 

@@ -12,27 +12,27 @@
 
 namespace subnet_deleg {
 
-void LeaseEnds::set(Ends ends) {
-    auto fresh = ends.empty() ? nullptr : std::make_shared<const Ends>(std::move(ends));
+void LeaseEnds::set(Limits limits) {
+    auto fresh = limits.empty() ? nullptr : std::make_shared<const Limits>(std::move(limits));
     std::lock_guard<std::mutex> lock(mutex_);
-    ends_ = std::move(fresh);
+    limits_ = std::move(fresh);
 }
 
 void LeaseEnds::shorten(isc::dhcp::Lease4& lease) {
-    std::shared_ptr<const Ends> ends;
+    std::shared_ptr<const Limits> limits;
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        ends = ends_;
+        limits = limits_;
     }
-    if (!ends) {
+    if (!limits) {
         return;
     }
-    const auto end = ends->find(lease.subnet_id_);
-    if (end == ends->end()) {
+    const auto limit = limits->find(lease.subnet_id_);
+    if (limit == limits->end()) {
         return;
     }
-    const double left = std::clamp(end->second - now() - Margin, 1.0, double{UINT32_MAX});
-    lease.valid_lft_ = std::min(lease.valid_lft_, static_cast<uint32_t>(left));
+    const double left = std::clamp(limit->second.end - now() - Margin, 1.0, double{UINT32_MAX});
+    lease.valid_lft_ = std::min({lease.valid_lft_, static_cast<uint32_t>(left), limit->second.longest});
 }
 
 LeaseEnds& leaseEnds() {

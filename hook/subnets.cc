@@ -273,13 +273,13 @@ void Subnets::carryOutLive(Plan& plan, SrvConfig& config) {
         carryOut(plan, config, true);
     }
     const bool forgotten = forgetGone();  // no packet thread has one of these subnets in its hands any more
-    LeaseEnds::Ends ends;
+    LeaseEnds::Limits limits;
     for (const auto& [id, wanted] : desired_.subnets) {
-        if (wanted.end != Never) {
-            ends.emplace(id, wanted.end);
+        if (wanted.end != Never || wanted.longest) {
+            limits.emplace(id, LeaseEnds::Limit{wanted.end, wanted.longest.value_or(UINT32_MAX)});
         }
     }
-    leaseEnds().set(std::move(ends));
+    leaseEnds().set(std::move(limits));
     alarm_.set(forgotten ? plan.next : std::min(plan.next, now() + ForgetPause));
     watchNetworks(config);
 }

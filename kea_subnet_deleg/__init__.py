@@ -3,5 +3,5 @@
 
 from typing import Final
 
-__version__: Final = "0.13.0"
+__version__: Final = "0.14.0"
 """The second number is the version of the ledger that it works with: deleg.servers shows who has not been updated yet."""

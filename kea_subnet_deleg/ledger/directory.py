@@ -15,7 +15,8 @@ DEFAULT_SPACE = 0
 class PoolTerms:
     """A pool and on which terms it is leased; None: as the server's parameters say. Lengths are prefix lengths.
 
-    `leased`: an upstream gave some of its address space, and may give more.
+    `leased`: an upstream gave some of its address space, and may give more. `host_lease_times`: for how many seconds at most hosts'
+    leases are to last, by origin, where its upstream says so (RFC 6656 3.4).
     """
 
     number: int
@@ -28,6 +29,7 @@ class PoolTerms:
     smallest_length: int | None = None
     origins: tuple[IPv4Network, ...] = ()
     leased: bool = False
+    host_lease_times: Mapping[IPv4Network, int] = field(default_factory=dict, hash=False)
 
     @property
     def size(self) -> int:
@@ -56,6 +58,8 @@ class Directory:
     selectors: tuple[Selector, ...] = ()
     servers: frozenset[int] = frozenset()
     restored: bool = False
+    suggests: bool = field(init=False, repr=False, compare=False)
+    """Whether any upstream says for how long hosts' leases are to last."""
     behind_relays: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """The spaces other than the default one that clients are known to be in by what their relays say."""
     _by_vss: Mapping[str, int] = field(init=False, repr=False, compare=False)
@@ -69,6 +73,7 @@ class Directory:
     def __post_init__(self) -> None:
         put = object.__setattr__
         told = {s.space for s in self.selectors if s.identity is None}
+        put(self, "suggests", any(pool.host_lease_times for pool in self.pools))
         put(self, "behind_relays", tuple(sorted(told - {DEFAULT_SPACE})))
         put(self, "_by_vss", {s.vss: s.space for s in self.selectors if s.vss is not None})
         put(self, "_by_identity", {s.identity: s.space for s in self.selectors if s.identity is not None})
@@ -108,6 +113,7 @@ class Directory:
                     pool["smallest_length"],
                     tuple(IPv4Network(origin) for origin in pool["origins"]),
                     pool["leased"],
+                    {IPv4Network(origin): seconds for origin, seconds in pool["host_lease_times"].items()},
                 )
                 for pool in value["pools"]
             ),
@@ -160,4 +166,14 @@ class Directory:
                 pool = origins.get(network >> 32 - length << 32 - length)
                 if pool is not None:
                     return pool
+        return None
+
+    def host_lease_time(self, space: int, network: int, prefix_length: int) -> int | None:
+        """Return for how many seconds at most the upstream of a block would have its addresses leased; None where it does not say."""
+        pool = self.pool_of(space, network, prefix_length)
+        if pool is None:
+            return None
+        for origin, seconds in pool.host_lease_times.items():
+            if origin.prefixlen <= prefix_length and network & int(origin.netmask) == int(origin.network_address):
+                return seconds
         return None

@@ -22,7 +22,7 @@ from kea_subnet_deleg.ledger._files import QUERIES
 from kea_subnet_deleg.ledger.directory import Directory
 from kea_subnet_deleg.ledger.operations import Granted, Operation, OperationFailed, Outcome, batch_to_array
 
-SCHEMA_VERSION: Final = 13
+SCHEMA_VERSION: Final = 14
 """The schema this version of the package works with."""
 
 # Given where the DSN says nothing else: a server that vanished without a FIN must not hold the worker for long.

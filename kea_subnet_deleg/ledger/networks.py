@@ -18,7 +18,7 @@ class LocalBlock(NamedTuple):
 
     `state`: "local", or "quarantined" when it has ended. `draining`: no new addresses. `closing`: its origin is to be given up.
     `age`: seconds in this state, or draining. `remaining`: seconds of our own lease on it, None for ever. Counts as last measured, None
-    where they never were.
+    where they never were. `longest`: seconds that its upstream would have hosts' leases last at most (RFC 6656 3.4), None for any.
     """
 
     prefix: IPv4Network
@@ -31,12 +31,13 @@ class LocalBlock(NamedTuple):
     in_use: int | None
     high_water: int | None
     unusable: int | None
+    longest: int | None = None
 
 
 class ReservedBlock(NamedTuple):
     """A block that a relay reserved. Host-order integers: `relay`, where it was last answered, 0 by broadcast; `server`, by whom.
 
-    `remaining`: seconds of its lease, None for ever. `ended`: in quarantine.
+    `remaining`: seconds of its lease, None for ever. `ended`: in quarantine. `longest`: as that of a LocalBlock.
     """
 
     prefix: IPv4Network
@@ -44,6 +45,7 @@ class ReservedBlock(NamedTuple):
     remaining: int | None
     server: int
     ended: bool
+    longest: int | None = None
 
 
 class Served(NamedTuple):
@@ -88,8 +90,8 @@ class Networks:
         return Served(
             [LocalBlock(IPv4Network(prefix), *rest) for prefix, *rest in value["local"]],
             [
-                ReservedBlock(IPv4Network(prefix), relay or 0, remaining, server or 0, ended)
-                for prefix, relay, remaining, server, ended in value["reserved"]
+                ReservedBlock(IPv4Network(prefix), relay or 0, remaining, server or 0, ended, longest)
+                for prefix, relay, remaining, server, ended, longest in value["reserved"]
             ],
         )
 

@@ -69,7 +69,7 @@ select deleg.unclaim(%(what)s, %(who)s);
 -- upstream_acknowledged --
 -- ACK: leased to us, or renewed
 select prefix, result from deleg.upstream_acknowledged(%(space)s, %(server)s::inet, %(lease_time)s, %(t1)s, %(t2)s,
-                                                       %(prefixes)s::cidr[], %(deprecated)s::boolean[], %(nonce)s, %(renewal)s);
+                                                       %(prefixes)s::cidr[], %(deprecated)s::boolean[], %(nonce)s, %(renewal)s, %(host_lease_time)s);
 
 -- upstream_refused --
 -- NAK: no longer ours, from now on

@@ -86,11 +86,13 @@ class Upstreams:
         nonce: bytes | None,
         *,
         renewal: bool = False,
+        host_lease_time: int | None = None,
     ) -> list[Kept]:
         """Write down an ACK: leases that are new, or renewed, each with its flag d.
 
         `lease_time`, `t1`, `t2`: seconds from now (RFC 2131 4.4.5 counts from when the request was sent; 4294967295: for ever). With
         flag d, nothing more is leased of it; without, it is again. What is leased of it beyond its new end is cut short, and asked for.
+        `host_lease_time`: seconds that hosts' leases of it may last at most (RFC 6656 3.4), None for any.
         Of a `renewal`, what is not ours any more, since it was given back meanwhile, is not taken anew: its result is `gone`.
         """
         prefixes, deprecated = _columns(blocks)
@@ -105,6 +107,7 @@ class Upstreams:
             deprecated=deprecated,
             nonce=nonce,
             renewal=renewal,
+            host_lease_time=host_lease_time,
         )
         return [Kept(*row) for row in rows]
 

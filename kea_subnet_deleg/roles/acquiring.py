@@ -240,7 +240,8 @@ class Acquiring:
         blocks = [block for block in blocks if block[0] not in returned]
         lease_time = message.lease_time or chosen.lease_time
         # Where this raises, the exchange stays as it is: the REQUEST is sent again, and so is the ACK.
-        kept = station.keep(SPACE, message, lease_time, now - exchange.requested, blocks) if blocks else []
+        suggested, elapsed = allocation.suggested_lease_time, now - exchange.requested
+        kept = station.keep(SPACE, message, lease_time, elapsed, blocks, suggested=suggested) if blocks else []
         self._exchange = None
         networks = [one.prefix for one in kept if one.result != "overlaps"]
         for network in networks:

@@ -561,8 +561,19 @@ class Delegating:
         # What is offered again was asked for before, maybe by another relay, whose option 82 left more room.
         if isinstance(operation, Offer) and len(blocks) > 1:
             blocks = blocks[: blocks_that_fit(message)]
-        elsewhere = message.vss is not None and self._views.directory.space_of_vpn(_vpn(message)) != space
-        return Content(blocks, outcome.lease_time, isinstance(operation, Listing), more, outcome.nonce, elsewhere)
+        directory = self._views.directory
+        elsewhere = message.vss is not None and directory.space_of_vpn(_vpn(message)) != space
+        longest = [directory.host_lease_time(space, *block[:2]) for block in blocks] if directory.suggests else []
+        host_lease_time = min((seconds for seconds in longest if seconds is not None), default=None)
+        return Content(
+            blocks,
+            outcome.lease_time,
+            isinstance(operation, Listing),
+            more,
+            outcome.nonce,
+            elsewhere,
+            host_lease_time,
+        )
 
     def _push(self, heard: _Heard, outcome: Outcome) -> bool:
         """Whether the ACK tells the client to ask for more (seed [0072]), by what it holds now."""

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from itertools import groupby
 from typing import Final
 
-from kea_subnet_deleg.ledger.upstreams import Due, Leased, Phase
+from kea_subnet_deleg.ledger.upstreams import Due, Kept, Leased, Phase
 from kea_subnet_deleg.roles.packets import Inbound
 from kea_subnet_deleg.roles.renewing import Renewal, Renewals, messages_of
 from kea_subnet_deleg.roles.station import Station, address
@@ -91,7 +91,7 @@ class Holding:
         if not named:
             return False
         if message.type is MessageType.ACK and message.lease_time and renewal.concerns(server):
-            self._acknowledged(renewal, message, message.lease_time, named, now)
+            self._acknowledged(renewal, message, allocation.suggested_lease_time, named, now)
         elif message.type is MessageType.NAK and server in renewal.believed:
             self._refused(renewal, server, list(named))
         else:
@@ -127,13 +127,21 @@ class Holding:
         return routes
 
     def _acknowledged(
-        self, renewal: Renewal, message: Message, lease_time: int, named: Mapping[IPv4Network, bool], now: float
+        self,
+        renewal: Renewal,
+        message: Message,
+        suggested: int | None,
+        named: Mapping[IPv4Network, bool],
+        now: float,
     ) -> None:
         station = self._station
-        server = message.server_identifier or 0
+        server, lease_time = message.server_identifier or 0, message.lease_time or 0
         # Where this raises, the renewal stays as it is, and the ledger makes it due again.
         ours, others = self._still_ours(renewal.space, named)
-        kept = station.keep(renewal.space, message, lease_time, now - renewal.sent, ours, renewal=True) if ours else []
+        kept: list[Kept] = []
+        if ours:
+            elapsed = now - renewal.sent
+            kept = station.keep(renewal.space, message, lease_time, elapsed, ours, suggested=suggested, renewal=True)
         rest = self._renewals.answered(renewal, named)
         # It ended, or another instance gave it back, while this was under way: the server must not think that we have it.
         station.release(server, others + [one.prefix for one in kept if one.result == "gone"])

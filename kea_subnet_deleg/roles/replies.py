@@ -61,12 +61,19 @@ class Times:
             None if self.t2 is None else int(lease_time * self.t2),
         )
 
+    def suggest(self, longest: int | None) -> int | None:
+        """Return the Suggested-Lease-Time to send: ours, but for no longer than was suggested to us."""
+        if longest is None or self.suggested is None:
+            return self.suggested if longest is None else longest
+        return min(self.suggested, longest)
+
 
 @dataclass(init=False, slots=True)  # not frozen, see wire.Message
 class Content:
     """What an answer says: blocks, their lease time in seconds, flags c (`listing`) and s (`more`), and a nonce to agree on.
 
     `elsewhere`: they are not of the VPN that the message names, since its client is known to belong to another.
+    `host_lease_time`: seconds that our own upstreams would have addresses of them leased at most, None for any.
     """
 
     blocks: Sequence[Granted]
@@ -75,6 +82,7 @@ class Content:
     more: bool = False
     nonce: bytes | None = None
     elsewhere: bool = False
+    host_lease_time: int | None = None
 
     def __init__(
         self,
@@ -84,6 +92,7 @@ class Content:
         more: bool = False,
         nonce: bytes | None = None,
         elsewhere: bool = False,
+        host_lease_time: int | None = None,
     ) -> None:
         self.blocks = blocks
         self.lease_time = lease_time
@@ -91,6 +100,7 @@ class Content:
         self.more = more
         self.nonce = nonce
         self.elsewhere = elsewhere
+        self.host_lease_time = host_lease_time
 
 
 class Replies:
@@ -130,7 +140,8 @@ class Replies:
         """Return option 220: as few Subnet-Informations as hold the blocks, flag s in the last where there is more."""
         if not content.blocks:
             return None
-        if len(content.blocks) == 1 and not content.listing and self._times.suggested is None:
+        suggested = None if kind is _NAK or content.listing else self._times.suggest(content.host_lease_time)
+        if len(content.blocks) == 1 and not content.listing and suggested is None:
             return encode_block(*content.blocks[0], content.more)
         blocks = [
             SubnetBlock(network, prefix_length, deprecate, hierarchical)
@@ -145,7 +156,6 @@ class Replies:
             )
             for start in range(0, len(blocks), BLOCKS_PER_SUBOPTION)
         ]
-        suggested = None if kind is _NAK or content.listing else self._times.suggested
         return SubnetAllocation(information=tuple(information), suggested_lease_time=suggested)
 
 

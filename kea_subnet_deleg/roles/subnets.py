@@ -60,7 +60,7 @@ def _local(terms: NetworkTerms, block: LocalBlock) -> Subnet | None:
     elif hosts and terms.router is Router.LAST:
         router, hosts = hosts[-1], hosts[:-1]
     is_open = block.state == "local" and not block.draining and _lasts(block.remaining)
-    subnet = _subnet(block.prefix, hosts, router, block.remaining, is_open=is_open)
+    subnet = _subnet(block, hosts, router, is_open=is_open)
     if subnet is None:
         return None
     subnet["network"] = terms.name
@@ -78,7 +78,7 @@ def _relayed(terms: ReservedTerms, block: ReservedBlock) -> Subnet | None:
     # Hosts are told the first of the addresses that the router keeps for its interfaces.
     router = hosts[0] if hosts and terms.kept else None
     is_open = not block.ended and _lasts(block.remaining)
-    subnet = _subnet(block.prefix, hosts[terms.kept :], router, block.remaining, is_open=is_open)
+    subnet = _subnet(block, hosts[terms.kept :], router, is_open=is_open)
     if subnet is not None and block.relay:
         subnet["relay"] = [str(IPv4Address(block.relay))]
     return subnet
@@ -94,18 +94,20 @@ def _lasts(remaining: int | None) -> bool:
 
 
 def _subnet(
-    prefix: IPv4Network, pool: Sequence[int], router: int | None, remaining: int | None, *, is_open: bool
+    block: LocalBlock | ReservedBlock, pool: Sequence[int], router: int | None, *, is_open: bool
 ) -> Subnet | None:
     if not pool:
         return None
     subnet: Subnet = {
-        "id": subnet_id(prefix),
-        "subnet": str(prefix),
+        "id": subnet_id(block.prefix),
+        "subnet": str(block.prefix),
         "pool": f"{IPv4Address(pool[0])}-{IPv4Address(pool[-1])}",
         "open": is_open,
     }
     if router is not None:
         subnet["routers"] = str(IPv4Address(router))
-    if remaining is not None:
-        subnet["remaining"] = max(0, remaining)
+    if block.remaining is not None:
+        subnet["remaining"] = max(0, block.remaining)
+    if block.longest is not None:
+        subnet["longest"] = block.longest
     return subnet

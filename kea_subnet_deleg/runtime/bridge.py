@@ -74,7 +74,8 @@ class Kea(Protocol):
         configuration, and "elsewhere", the ids of all other blocks that are these networks' or reserved. A subnet is a map of "id"
         (subnet-id), "subnet", "pool", "open" and, where they apply, "network" (shared network that it belongs to), "relay" (list of
         giaddrs, for a subnet of its own), "routers" (for option 3), "lifetime" (of hosts' leases, seconds; else that of the network),
-        "remaining" (seconds that the block's own lease lasts: no host's lease gets beyond). What was served before and is not in the
+        "longest" (seconds that none of these exceeds), "remaining" (seconds that the block's own lease lasts: no host's lease gets
+        beyond). What was served before and is not in the
         list is withdrawn, and its leases are deleted; in a lease database that other servers may have too (not memfile) only if the
         block has ended: it is not elsewhere, and its network, where it has one, is among "networks". Kea keeps to the list through
         reloads, and by itself lowers lifetimes and closes a subnet as its end comes near. The answer has lists of the ids "added",

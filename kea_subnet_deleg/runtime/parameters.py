@@ -73,7 +73,8 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "suggested-host-lease-time": Parameter(
         "integer",
         None,
-        "Seconds that clients should lease addresses of the subnet for (RFC 6656 3.4). Default: none is sent.",
+        "Seconds that clients should lease addresses of the subnet for (RFC 6656 3.4), less where an upstream suggests less for its "
+        "space. Default: as the upstream suggests, else none is sent.",
         1,
         INFINITE,
     ),

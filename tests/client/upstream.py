@@ -36,7 +36,7 @@ POOL = IPv4Network("10.200.0.0/14")
 class Upstream:
     """A server at an address of a namespace; with `broadcasts` it also hears what is sent to everyone. A context manager.
 
-    `lease_time`, `t1`, `t2` (seconds, None: the option is left out) and `nonce` are what it says in its OFFERs and ACKs, `extra` are
+    `lease_time`, `t1`, `t2`, `suggested` (seconds, None: left out) and `nonce` are what it says in its OFFERs and ACKs, `extra` are
     further options of each answer; with `echoes` it echoes the client identifier (RFC 6842), which older servers do not.
     """
 
@@ -54,6 +54,7 @@ class Upstream:
         self.lease_time: int | None = 60
         self.t1: int | None = None
         self.t2: int | None = None
+        self.suggested: int | None = None
         self.nonce: bytes | None = None
         self.extra: tuple[tuple[int, bytes], ...] = ()
         self.echoes = True
@@ -113,6 +114,8 @@ class Upstream:
             given = Authentication(NONCE, next(self._replay), bytes((NONCE_VALUE,)) + self.nonce)
             options.append((Code.AUTHENTICATION, given.encode()))
         if allocation is not None:
+            if self.suggested is not None and kind is not Type.NAK:
+                allocation = dataclasses.replace(allocation, lease_times=(self.suggested,))
             options.append((Code.SUBNET_ALLOCATION, allocation.encode()))
         return Message(
             kind, asked.xid, asked.chaddr, op=2, flags=asked.flags, giaddr=asked.giaddr, options=tuple(options)

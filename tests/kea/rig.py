@@ -146,6 +146,11 @@ class Rig:
         expected = {IPv4Network(network) for network in networks}
         wait_until(lambda: set(self.origins()) == expected, seconds)
 
+    def suggested(self) -> set[int | None]:
+        """For how many seconds its upstreams would have hosts' leases last."""
+        found = self.lab.sql("select coalesce(json_agg(host_lease_time), '[]') from report.upstreams")
+        return set(json.loads(found))
+
     # -- who wants something of it
 
     def hosts(self) -> Hosts:

@@ -232,6 +232,26 @@ def test_lifetimes_of_the_network_unless_given(driven: Driven) -> None:
     assert granted(host, renewal(host, address)) == LIFETIME
 
 
+@pytest.mark.parametrize(
+    ("longest", "least", "usual", "most"), [(100, 100, 100, 100), (450, 300, 450, 450), (900, 300, 600, 900)]
+)
+def test_no_lease_is_longer_than_suggested(driven: Driven, longest: int, least: int, usual: int, most: int) -> None:
+    host = driven.host()
+    driven.asking.serve(subnet(FIRST))
+    address = host.lease()
+    driven.asking.serve(subnet(FIRST, longest=longest))
+    for asked, expected in (
+        ((), usual),
+        (((Code.LEASE_TIME, b"\0\0\0\1"),), least),
+        (((Code.LEASE_TIME, b"\1\0\0\0"),), most),
+    ):
+        assert granted(host, renewal(host, address, *asked)) == expected
+    driven.asking.serve(subnet(FIRST, longest=longest, lifetime=500))
+    assert granted(host, renewal(host, address)) == min(longest, 500)
+    driven.asking.serve(subnet(FIRST, longest=longest, remaining=60))
+    assert 60 - 5 <= granted(host, renewal(host, address)) <= 60 - 2
+
+
 def test_no_lease_outlives_the_block(driven: Driven) -> None:
     """Lowered and closed by Kea alone: nobody says anything after the first request."""
     remaining = 8.0
@@ -264,6 +284,8 @@ def test_no_lease_outlives_the_block_by_a_class_either(make_site: MakeSite, tmp_
     host = driven.host()
     address = host.lease()
     assert 3990 <= granted(host, renewal(host, address)) <= 4000
+    driven.asking.serve(subnet(FIRST, remaining=4000, longest=3000))
+    assert granted(host, renewal(host, address)) == 3000
     driven.asking.serve(subnet(FIRST))
     assert granted(host, renewal(host, address)) == 86400
 

@@ -217,6 +217,30 @@ def test_renewals_of_a_client_with_a_key_that_wait_for_our_own_are_all_answered(
     assert rig.counters()["not-authentic"] == 0
 
 
+def test_hosts_leases_last_no_longer_than_suggested(rig: Rig) -> None:
+    """RFC 6656 section 3.4: nor those that our clients give, if they do as they are told; the last ACK is what counts."""
+    one = rig.one
+    one.lease_time, one.t1, one.t2, one.suggested = 60, 2, 50, 45
+    rig.start(blocks=1, kea={"valid-lifetime": 600, "max-valid-lifetime": 1200})
+    (block,) = one.wait(Kind.REQUEST).networks
+    rig.obtained(block)
+    with rig.hosts() as hosts:
+        for suggested in 45, 20, None:
+            one.suggested = suggested
+            wait_until(lambda: rig.suggested() == {one.suggested}, 5.0)
+            time.sleep(FEW)  # until Kea knows
+            hosts.arrive(1)
+            (lifetime,) = [lease.lifetime for lease in hosts.leases[-1:]]
+            assert lifetime == suggested or (suggested is None and 45 < lifetime <= 60)  # as long as our own lease
+    with rig.endpoint() as endpoint:
+        for suggested in None, 45:
+            one.suggested = suggested
+            wait_until(lambda: rig.suggested() == {one.suggested}, 5.0)
+            time.sleep(FEW)
+            ack = Client(endpoint, Identity.fresh(), [rig.server]).acquire(29)
+            assert ack.allocation.lease_times == (() if suggested is None else (suggested,))
+
+
 def test_a_subnet_larger_than_asked_for_is_taken(rig: Rig) -> None:
     """A server should allocate what was asked for, "and possibly more" (RFC 6656 section 3.1)."""
     one, larger = rig.one, IPv4Network((int(POOL.network_address), LENGTH - 1))

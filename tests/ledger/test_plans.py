@@ -349,7 +349,7 @@ ROWS_READ = 3000
 OWN: dict[str, dict[str, object]] = {
     "upstream_acknowledged": {
         "space": 0, "server": "192.0.2.1", "lease_time": 100, "t1": 60, "t2": 80, "prefixes": ORIGINS,
-        "deprecated": [False, True, False], "nonce": bytes(16), "renewal": True,
+        "deprecated": [False, True, False], "nonce": bytes(16), "renewal": True, "host_lease_time": 600,
     },
     "upstream_refused": {"space": 0, "server": "192.0.2.1", "prefixes": ORIGINS, "quarantine": 60},
     "upstream_due": {"limit": 5},

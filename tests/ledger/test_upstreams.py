@@ -100,6 +100,33 @@ def test_what_is_leased_of_it_ends_with_it(database: Database) -> None:
     assert database.violations() == []
 
 
+def test_how_long_hosts_leases_of_it_are_to_last(database: Database) -> None:
+    """RFC 6656 3.4: as the last ACK says, whether a block of it is served in a network of ours or for a relay."""
+    ledger = database.ledger()
+    upstreams, networks = Upstreams(ledger), Networks(ledger)
+    database.pool("10.64.0.0/26")
+    offer = replace(CLIENT.offer(1), sizes=(Size(0, 26, 26, False, "test"),))
+    upstreams.acknowledged(0, UPSTREAM, 1000, 600, 800, [(BLOCK, False)], None)
+    assert networks.take("hosts", None, [26], 0, 60) == [IPv4Network("10.64.0.0/26")]
+    assert networks.take("hosts", None, [26], 1, 60) == [IPv4Network("172.16.0.0/26")]
+    (reserved,) = prefixes(one(ledger, offer))
+    one(ledger, replace(CLIENT.accept(1), blocks=(Wanted.of(IPv4Network(reserved), False, False),)))
+    for given in 900, None, FOR_EVER:
+        upstreams.acknowledged(0, UPSTREAM, 1000, 600, 800, [(BLOCK, False)], None, renewal=True, host_lease_time=given)
+        served = networks.served(["hosts"])
+        assert [(block.prefix, block.longest) for block in served.local] == [
+            (IPv4Network("10.64.0.0/26"), None),
+            (IPv4Network("172.16.0.0/26"), given),
+        ]
+        assert [block.longest for block in served.reserved] == [given]
+        assert database.sql("select host_lease_time from report.upstreams") == [(given,)]
+        times = [pool.host_lease_times for pool in ledger.directory().pools if pool.leased]
+        assert times == [{} if given is None else {BLOCK: given}]
+    upstreams.listed(0, UPSTREAM, 1000, [(BLOCK, False)])
+    assert database.sql("select host_lease_time from report.upstreams") == [(FOR_EVER,)]
+    assert database.violations() == []
+
+
 def test_a_lease_that_is_cut_short_cuts_what_is_leased_of_it(database: Database) -> None:
     """Its holders are told to renew; what ends earlier anyway is left alone."""
     ledger = database.ledger()

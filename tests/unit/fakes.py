@@ -147,6 +147,7 @@ def surroundings(
     clock: Callable[[], float] = time.monotonic,
     policies: Mapping[str, Policy] | None = None,
     shortages: Shortages | None = None,
+    times: Times | None = None,
 ) -> Surroundings:
     """Return what the delegating role is handed, all of it real but Kea."""
     authenticator = Authenticator(keys, lambda: time.time_ns() // 1000)
@@ -155,7 +156,7 @@ def surroundings(
         make_policies(Thresholds()) if policies is None else policies,
         views,
         KeaJournal(kea),
-        Replies(Times(), authenticator),
+        Replies(times or Times(), authenticator),
         authenticator,
         allow,
         RateLimit(rate, clock),

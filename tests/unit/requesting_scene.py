@@ -52,6 +52,7 @@ class FakeStore:
     acknowledgements: list[tuple[int, int, int, int, int, list[tuple[str, bool]], bytes | None]] = field(
         default_factory=list
     )
+    host_lease_times: list[int | None] = field(default_factory=list)  # of these
     overlapping: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
@@ -97,10 +98,12 @@ class FakeStore:
         nonce: bytes | None,
         *,
         renewal: bool = False,
+        host_lease_time: int | None = None,
     ) -> list[Kept]:
         self._up()
         texts = [(str(prefix), flag) for prefix, flag in blocks]
         self.acknowledgements.append((space, server, lease_time, t1, t2, texts, nonce))
+        self.host_lease_times.append(host_lease_time)
         return [Kept(prefix, self._result(str(prefix), renewal=renewal)) for prefix, _ in blocks]
 
     def _result(self, prefix: str, *, renewal: bool) -> str:

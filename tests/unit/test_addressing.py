@@ -13,6 +13,7 @@ import pytest
 from kea_subnet_deleg.ledger.networks import LocalBlock, Measured, ReservedBlock, Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.addressing import ReservedTerms
+from kea_subnet_deleg.roles.subnets import served_subnets
 from kea_subnet_deleg.roles.usage import subnet_id
 from kea_subnet_deleg.runtime.messages import MESSAGES
 from tests.unit.networks import SERVER, Down, Held, Kea, Site
@@ -103,6 +104,13 @@ class TestGrowing:
         (subnet,) = site.kea.requests("serve")[-1]["subnets"]
         assert (subnet["pool"], subnet.get("routers")) == (pool, routers)
         assert (subnet["lifetime"], subnet["remaining"]) == (600, 99)
+
+    def test_how_long_who_leased_it_would_have_hosts_leases_last(self) -> None:
+        local = LocalBlock(block(1), "hosts", "local", False, False, 0.0, 3600, 0, 0, 0, 900)
+        reserved = ReservedBlock(block(2), 1, None, SERVER, False, 600)
+        terms = {"hosts": NetworkTerms("hosts", valid_lifetime=7200)}
+        subnets = served_subnets(terms, ReservedTerms(), {SERVER}, Served([local], [reserved]))
+        assert [(subnet.get("lifetime"), subnet["longest"]) for subnet in subnets] == [(7200, 900), (None, 600)]
 
     @pytest.mark.no_cover  # it would take four times as long
     @pytest.mark.parametrize("per_second", [5, 100, 500])

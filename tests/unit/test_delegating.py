@@ -29,6 +29,7 @@ from kea_subnet_deleg.policy import (
 from kea_subnet_deleg.roles.admission import Admission
 from kea_subnet_deleg.roles.authentication import AuthenticationKey
 from kea_subnet_deleg.roles.delegating import Delegating
+from kea_subnet_deleg.roles.replies import Times
 from kea_subnet_deleg.roles.shortages import Shortage, Shortages
 from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.authentication import Key, check_delayed, signed
@@ -62,6 +63,7 @@ class Server:
         allow: Sequence[Admission] = (),
         rate: float | None = None,
         policies: Mapping[str, Policy] | None = None,
+        times: Times | None = None,
         **changes: Any,
     ) -> None:
         self.database = database
@@ -86,6 +88,7 @@ class Server:
                 clock=self.clock,
                 policies=policies,
                 shortages=self.shortages,
+                times=times,
             ),
         )
 
@@ -575,6 +578,25 @@ def test_what_upstreams_give_as_it_is_needed_is_not_scarce(database: Database) -
     assert not renewed(2).deprecate  # though nothing is free
     server.shortages.refused = True
     assert renewed(3).deprecate
+
+
+@pytest.mark.parametrize(("ours", "said"), [(None, 900), (7200, 900), (600, 600)])
+def test_what_upstreams_suggest_for_hosts_is_passed_on(database: Database, ours: int | None, said: int) -> None:
+    """RFC 6656 section 3.4; of space that nobody leased to us, and in a listing, it is as before."""
+    server = Server(database, times=Times(suggested=ours))
+    leased = [(IPv4Network("10.0.0.0/24"), False)]
+    Upstreams(server.ledger).acknowledged(0, int(FOREIGN), LEASE, 3600, 6300, leased, None, host_lease_time=900)
+    database.pool("10.1.0.0/25")
+    server.views.read(server.ledger)
+    own = () if ours is None else (ours,)
+    for xid, (length, expected) in enumerate(((24, (said,)), (25, own)), 1):
+        (offer,) = server.hear(message(Type.DISCOVER, Allocation((Request(length),)), xid=xid))
+        given = information(*offer.allocation.blocks)
+        (ack,) = server.hear(message(Type.REQUEST, given, xid=xid, server=SERVER))
+        (renewed,) = server.hear(message(Type.REQUEST, given, xid=xid + 10))
+        assert [reply.allocation.lease_times for reply in (offer, ack, renewed)] == [expected] * 3
+    (listing,) = server.hear(message(Type.DISCOVER, Allocation((Request(0, information=True),)), xid=20))
+    assert (len(listing.allocation.blocks), listing.allocation.lease_times) == (2, ())
 
 
 def test_deprecated_in_renewal_and_listing(server: Server) -> None:

@@ -85,6 +85,24 @@ def test_the_pool_of_a_block(space: int, block: str, pool: PoolTerms | None) -> 
     assert DIRECTORY.pool_of(space, int(network.network_address), network.prefixlen) == pool
 
 
+def test_how_long_hosts_leases_of_a_block_are_to_last() -> None:
+    leased = {IPv4Network("10.0.1.0/24"): 900, IPv4Network("10.0.2.0/24"): 600}
+    origins = (*leased, IPv4Network("10.0.3.0/24"))
+    directory = Directory((PoolTerms(2, 0, "default", origins=origins, leased=True, host_lease_times=leased), BLUE))
+    assert directory.suggests
+    assert not DIRECTORY.suggests
+    for block, seconds in {
+        "10.0.1.0/24": 900,
+        "10.0.2.128/26": 600,
+        "10.0.3.0/26": None,
+        "10.0.0.0/16": None,
+        "192.0.2.0/24": None,
+    }.items():
+        network = IPv4Network(block)
+        assert directory.host_lease_time(0, int(network.network_address), network.prefixlen) == seconds
+        assert directory.host_lease_time(1, int(network.network_address), network.prefixlen) is None
+
+
 def test_the_size_of_a_pool() -> None:
     assert (EMPTY.size, SALES.size) == (0, 65536)
     assert PoolTerms(9, 0, "two", origins=(IPv4Network("10.0.0.0/30"), IPv4Network("10.1.0.0/30"))).size == 8

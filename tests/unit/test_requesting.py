@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -199,6 +200,15 @@ def test_renewal_times_out_of_order_are_not_believed(scene: Scene) -> None:
     times = [(int(Code.RENEWAL_TIME), (300).to_bytes(4, "big")), (int(Code.REBINDING_TIME), (200).to_bytes(4, "big"))]
     scene.hear(ack(said, A, extra=times))
     assert scene.store.acknowledgements[0][2:5] == (3600, 2160, 3150)
+
+
+@pytest.mark.parametrize(("suggested", "kept"), [((), None), ((900,), 900), ((0,), None), ((INFINITE,), INFINITE)])
+def test_how_long_hosts_leases_are_to_last(scene: Scene, suggested: tuple[int, ...], kept: int | None) -> None:
+    """RFC 6656 section 3.4. Nobody can lease an address for 0 seconds."""
+    ((_, asked),) = scene.want(24)
+    ((_, said),) = scene.hear(offer(asked, A, "10.0.1.0/24"))
+    scene.hear(ack(said, A, replace(said.allocation, lease_times=suggested)))
+    assert scene.store.host_lease_times == [kept]
 
 
 def test_a_lease_for_ever(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from kea_subnet_deleg.ledger import LedgerUnavailable
 from kea_subnet_deleg.ledger.upstreams import Leased, Phase
 from kea_subnet_deleg.roles.authentication import Authenticator
 from kea_subnet_deleg.wire import SubnetBlock, forcerenew
-from tests.client.codec import ZERO, Code, Message, Type, decode
+from tests.client.codec import ZERO, Allocation, Code, Message, Type, decode
 from tests.unit.requesting_scene import (
     EVERYBODY,
     IDENTITY,
@@ -106,6 +106,14 @@ def test_a_renewal_is_acknowledged(scene: Scene) -> None:
     assert scene.store.acknowledgements == [(0, int(A), 7200, 4320, 6300, [("10.0.1.0/24", False)], None)]
     assert scene.logged("ORIGIN_RENEWED") == ["10.0.1.0/24 by 192.0.2.10 for 7200 s"]
     assert scene.obtained == 0
+
+
+def test_a_renewal_says_anew_how_long_hosts_leases_are_to_last(scene: Scene) -> None:
+    scene.store.known = {"10.0.1.0/24"}
+    for suggested, kept in ((900,), 900), ((), None):
+        ((_, said),) = renewals(scene, "10.0.1.0/24")
+        scene.hear(ack(said, A, Allocation(information=said.allocation.information, lease_times=suggested)))
+        assert scene.store.host_lease_times.pop() == kept
 
 
 def test_to_be_given_up(scene: Scene) -> None:
