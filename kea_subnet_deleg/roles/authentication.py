@@ -32,6 +32,14 @@ class AuthenticationKey:
     client_id: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ServerKey:
+    """A secret shared with a server that we ask: its number (secret ID), and 16 octets or more."""
+
+    number: int
+    key: bytes = field(repr=False)
+
+
 class ReplayCounter:
     """The replay detection values of one server: microseconds of the clock, each above the last even where that is set back."""
 
@@ -127,6 +135,71 @@ class Authenticator:
         if nonce is not None:
             return Authentication(AuthenticationKind.NONCE_DIGEST, replay), nonce
         return None, b""
+
+
+class Credentials:
+    """Signs what we send to servers that share a secret with us, and checks what these send. For one thread.
+
+    Parameters
+    ----------
+    keys : mapping
+        By the address of the server (host-order integer). With any other we do without.
+    replay : callable
+        Returns the next replay detection value, each above the last, also after a restart.
+    """
+
+    def __init__(self, keys: Mapping[int, ServerKey], replay: Callable[[], int]) -> None:
+        self._keys = dict(keys)
+        self._replay = replay
+        self._last: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def to_ask(self, server: int) -> Authentication | None:
+        """Return what a DISCOVER to a server asks for authentication by (RFC 3118 section 5.5.1); None where it has no secret."""
+        if server not in self._keys:
+            return None
+        return Authentication(AuthenticationKind.DELAYED_REQUEST, self._replay())
+
+    def to_sign(self, server: int) -> tuple[Authentication | None, bytes]:
+        """Return option 90 and the key for anything else to a server; (None, b"") where it has no secret."""
+        key = self._keys.get(server)
+        if key is None:
+            return None, b""
+        return Authentication(AuthenticationKind.DELAYED, self._replay(), secret_id=key.number), key.key
+
+    def speaker(self, message: Message, source: int) -> int:
+        """Return as which server a message from `source` is to be signed: its server identifier, or where it came from."""
+        named = message.server_identifier
+        return named if named is not None and named in self._keys else source
+
+    def share(self, server: int, other: int) -> bool:
+        """Whether two servers have one secret of ours, and so are one domain to us."""
+        return server in self._keys and self._keys[server] == self._keys.get(other)
+
+    def fault(self, message: Message, data: bytes, source: int) -> str | None:
+        """Return why a message from `source` is not to be believed, None if it is, or if its server has no secret (RFC 3118 5.5)."""
+        server = self.speaker(message, source)
+        key = self._keys.get(server)
+        if key is None:
+            return None
+        try:
+            given = Authentication.of(message)
+        except UnusableAuthentication as error:
+            return str(error)
+        if (
+            given is None
+            or given.kind is not AuthenticationKind.DELAYED
+            or given.secret_id != key.number
+            or not verify(data, key.key)
+        ):
+            return f"not signed by key {key.number}"
+        last = self._last.get(server, 0)
+        self._last[server] = max(last, given.replay)
+        # Equal is the same message once more: the second of an answer is of no use, that of a FORCERENEW would be.
+        is_old = given.replay < last or (given.replay == last and message.type is MessageType.FORCERENEW)
+        return f"a replay: counter {given.replay}, the last was {last}" if is_old else None
 
 
 def can_use_nonce(message: Message) -> bool:

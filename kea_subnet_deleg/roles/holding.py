@@ -222,8 +222,15 @@ class Holding:
     def _senders(self, packet: Inbound, message: Message, prefixes: Sequence[IPv4Network]) -> list[int]:
         """Return the servers whose nonce made a FORCERENEW; none if it is not to be believed (RFC 6704 section 3.1.4).
 
-        Servers with one ledger agree on one nonce, and count as one; another may speak than that which leased what is named.
+        Servers with one ledger agree on one nonce, or have one key, and count as one; another may speak than that which leased what is
+        named. What is signed by a key was checked before it came here.
         """
+        candidates = self._candidates(message.server_identifier, prefixes)
+        credentials = self._station.credentials
+        speaker = credentials.speaker(message, packet.source)
+        sharing = [server for server in candidates if credentials.share(server, speaker)]
+        if sharing:
+            return sharing
         try:
             given = Authentication.of(message)
         except UnusableAuthentication:
@@ -231,7 +238,7 @@ class Holding:
         if given is None or given.kind is not AuthenticationKind.NONCE_DIGEST:
             return []
         store = self._station.store
-        secrets = [(server, *store.secret(server)) for server in self._candidates(message.server_identifier, prefixes)]
+        secrets = [(server, *store.secret(server)) for server in candidates]
         theirs = [(server, last) for server, nonce, last in secrets if nonce is not None and verify(packet.data, nonce)]
         if any(given.replay <= last for _, last in theirs):
             return []

@@ -30,6 +30,7 @@ from kea_subnet_deleg.wire import (
 __all__ = ["Journal", "Path", "Requesting", "RequestingTerms", "Upstream", "UpstreamStore"]
 
 _CLIENT_IDENTIFIER: Final = int(Option.CLIENT_IDENTIFIER)
+_MOST_FAULTS: Final = 64
 
 
 class Requesting:
@@ -50,6 +51,8 @@ class Requesting:
         Of xids and retransmission times.
     who : str
         The name of this server among those of its domain.
+    replay : callable
+        Returns the next replay detection value for what is signed, each above the last, also after a restart.
     obtained : callable
         Called when there are new blocks in the ledger.
     """
@@ -63,11 +66,12 @@ class Requesting:
         clock: Callable[[], float],
         random: Random,
         who: str,
+        replay: Callable[[], int],
         obtained: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._journal = journal
-        self._station = Station(terms, store, journal, paths, clock, random, who)
+        self._station = Station(terms, store, journal, paths, clock, random, who, replay)
         self._listings = Listings(self._station, obtained)
         self._holding = Holding(self._station)
         self._acquiring = Acquiring(self._station, obtained, self._listings.ask)
@@ -75,6 +79,7 @@ class Requesting:
         """When `turn` is to be called next, at the latest."""
         self.wanting: bool = False
         """Whether something is wanted that is not there yet: this domain itself is short."""
+        self._faults: set[tuple[int, str]] = set()
         self.refused: bool = False
         """Whether upstreams gave nothing of what was wanted when they were asked last."""
 
@@ -104,7 +109,11 @@ class Requesting:
             self._journal.count("malformed")
             self._journal.debug("SUBNET_DELEG_MALFORMED", f"from {address(packet.source)}: {error}")
             return self._sent()
-        taken = self._is_for_us(packet, message) and self._hear(packet, message, allocation)
+        taken = (
+            self._is_for_us(packet, message)
+            and self._believes(packet, message)
+            and self._hear(packet, message, allocation)
+        )
         self._journal.count("answers-taken" if taken else "answers-ignored")
         return self._sent()
 
@@ -146,6 +155,19 @@ class Requesting:
             and message.chaddr == requester.hardware
             and message.giaddr in (packet.destination, packet.local_address)
         )
+
+    def _believes(self, packet: Inbound, message: Message) -> bool:
+        """Whether a message is signed, if it is of a server that has a key (RFC 3118 section 5.5). An operator hears why not, once."""
+        fault = self._station.credentials.fault(message, packet.data, packet.source)
+        if fault is None:
+            return True
+        self._journal.count("not-authentic")
+        told = (packet.source, fault.split(":")[0])
+        if told not in self._faults:
+            self._faults = {*self._faults, told} if len(self._faults) < _MOST_FAULTS else {told}
+            text = f"{message.type.name} from {address(packet.source)}: {fault}"
+            self._journal.warn("SUBNET_DELEG_UPSTREAM_NOT_AUTHENTIC", text)
+        return False
 
     def _hear(self, packet: Inbound, message: Message, allocation: SubnetAllocation) -> bool:
         now = self._clock()

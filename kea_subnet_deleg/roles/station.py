@@ -11,6 +11,7 @@ from random import Random
 from typing import Final, Protocol
 
 from kea_subnet_deleg.ledger.upstreams import Due, Kept, Leased
+from kea_subnet_deleg.roles.authentication import Credentials
 from kea_subnet_deleg.roles.packets import Outbound
 from kea_subnet_deleg.roles.upstream import Path, Route, Speaker, Upstream
 from kea_subnet_deleg.wire import (
@@ -141,6 +142,7 @@ class Station:
         clock: Callable[[], float],
         random: Random,
         who: str,
+        replay: Callable[[], int],
     ) -> None:
         self.terms = terms
         self.store = store
@@ -148,6 +150,9 @@ class Station:
         self.random = random
         self.who = who
         self.outbox: list[Outbound] = []
+        keys = {upstream.address: upstream.key for upstream in terms.upstreams}
+        known = {server: key for server, key in keys.items() if server is not None and key is not None}
+        self.credentials = Credentials(known, replay)
         self._clock = clock
         self._paths = paths
         self._released: dict[IPv4Network, float] = {}
@@ -157,13 +162,13 @@ class Station:
     def speaker(self) -> Speaker:
         """Who we are; asked of the ledger once."""
         if self._speaker is None:
-            self._speaker = Speaker.of(self.store.identity(), self.terms.lease_time)
+            self._speaker = Speaker.of(self.store.identity(), self.terms.lease_time, self.credentials)
         return self._speaker
 
     @property
     def blocks_per_message(self) -> int:
         """Blocks that a renewal or release has at most."""
-        return renewals_that_fit(self.speaker.requester)
+        return renewals_that_fit(self.speaker.requester, authenticated=bool(self.credentials))
 
     def new_xid(self) -> int:
         """Return an xid for a new request."""

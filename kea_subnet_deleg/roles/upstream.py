@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
 
+from kea_subnet_deleg.roles.authentication import Credentials, ServerKey
 from kea_subnet_deleg.roles.packets import Outbound
 from kea_subnet_deleg.wire import (
     BROADCAST_ADDRESS,
@@ -36,12 +37,13 @@ _CHADDR_SIZE: Final = 6
 class Upstream:
     """A server to ask, by its address (host-order integer), or whoever hears a broadcast on an interface.
 
-    Of two offers that are equal otherwise, that of the higher preference is taken.
+    Of two offers that are equal otherwise, that of the higher preference is taken. `key`: what we are known to it by.
     """
 
     address: int | None = None
     interface: str | None = None
     preference: int = 0
+    key: ServerKey | None = None
 
 
 class Path(NamedTuple):
@@ -90,12 +92,13 @@ class Speaker:
     """Says what a domain has to say to its upstreams. One xid may go by several paths: it is one request."""
 
     requester: Requester
+    credentials: Credentials
 
     @classmethod
-    def of(cls, identity: bytes, lease_time: int | None) -> Speaker:
+    def of(cls, identity: bytes, lease_time: int | None, credentials: Credentials) -> Speaker:
         """Return the speaker of the domain with this client identifier. All its servers have the same chaddr: it is one client."""
         digest = hashlib.sha256(identity).digest()[: _CHADDR_SIZE - 1]
-        return cls(Requester(identity, _LOCALLY_ADMINISTERED + digest, lease_time))
+        return cls(Requester(identity, _LOCALLY_ADMINISTERED + digest, lease_time), credentials)
 
     def discover(
         self,
@@ -106,21 +109,39 @@ class Speaker:
         after: SubnetInformation | None = None,
     ) -> Outbound:
         """Return a DISCOVER; see wire.discover."""
-        return _packet(path, discover(self.requester, xid, path.source, requests, after=after, secs=secs))
+        asks = self.credentials.to_ask(path.destination)
+        return _packet(
+            path, discover(self.requester, xid, path.source, requests, after=after, secs=secs, authentication=asks)
+        )
 
     def request(
         self, path: Path, xid: int, information: Sequence[SubnetInformation], server: int, secs: int
     ) -> Outbound:
         """Return the REQUEST of what `server` offered."""
-        return _packet(path, request(self.requester, xid, path.source, information, server=server, secs=secs))
+        authentication, key = self.credentials.to_sign(path.destination)
+        data = request(
+            self.requester,
+            xid,
+            path.source,
+            information,
+            server=server,
+            secs=secs,
+            authentication=authentication,
+            key=key,
+        )
+        return _packet(path, data)
 
     def renew(self, path: Path, xid: int, information: Sequence[SubnetInformation]) -> Outbound:
         """Return a REQUEST that renews or rebinds."""
-        return _packet(path, request(self.requester, xid, path.source, information))
+        authentication, key = self.credentials.to_sign(path.destination)
+        data = request(self.requester, xid, path.source, information, authentication=authentication, key=key)
+        return _packet(path, data)
 
     def release(self, path: Path, xid: int, server: int, blocks: Sequence[SubnetBlock]) -> Outbound:
         """Return a RELEASE to `server`."""
-        return _packet(path, release(self.requester, xid, path.source, server, blocks))
+        authentication, key = self.credentials.to_sign(path.destination)
+        data = release(self.requester, xid, path.source, server, blocks, authentication=authentication, key=key)
+        return _packet(path, data)
 
 
 def _packet(path: Path, data: bytes) -> Outbound:

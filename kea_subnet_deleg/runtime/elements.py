@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.admission import Admission
-from kea_subnet_deleg.roles.authentication import AuthenticationKey
+from kea_subnet_deleg.roles.authentication import AuthenticationKey, ServerKey
 from kea_subnet_deleg.roles.requesting import Upstream
 from kea_subnet_deleg.runtime.parameter import INFINITE, Parameter, check_order, shown
 
@@ -38,18 +38,9 @@ def _only(element: object, *keys: str) -> Mapping[str, Any]:
 
 def key(element: object) -> AuthenticationKey:
     """Read an element of auth-keys."""
-    given = _only(
-        element if isinstance(element, dict) else None, "id", "key", "client-id"
-    )  # a lone string may be the key
-    for needed in ("id", "key", "client-id"):
-        if needed not in given:
-            raise ValueError(f"{needed}: missing in {shown(element)}")
-    number = given["id"]
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 0xFFFFFFFF:
-        raise ValueError(f"id: {json.dumps(number)}: must be an integer from 0 to 4294967295")
-    return AuthenticationKey(
-        number, _octets("key", given["key"], 16, 64), _octets("client-id", given["client-id"], 1, 255)
-    )
+    number, octets = _secret(element, "id", "key", "client-id")
+    client_id = element["client-id"] if isinstance(element, dict) else None
+    return AuthenticationKey(number, octets, _octets("client-id", client_id, 1, 255))
 
 
 def admission(element: object) -> Admission:
@@ -69,13 +60,15 @@ def admission(element: object) -> Admission:
 
 def upstream(element: object) -> Upstream:
     """Read an element of upstreams."""
-    given = _only(element, "address", "interface", "preference")
+    given = _only(element, "address", "interface", "preference", "auth-key")
     preference = given.get("preference", 0)
     if not isinstance(preference, int) or isinstance(preference, bool) or not 0 <= preference <= 255:
         raise ValueError(f"preference: {json.dumps(preference)}: must be an integer from 0 to 255")
     if ("address" in given) == ("interface" in given):
         raise ValueError(f"{shown(element)}: must have either address or interface")
     if "interface" in given:
+        if "auth-key" in given:
+            raise ValueError(f"auth-key: {shown(element)}: is of one server, whose address must be given")
         interface = given["interface"]
         if not isinstance(interface, str) or not 0 < len(interface) < INTERFACE_NAME_SIZE:
             raise ValueError(f"interface: {json.dumps(interface)}: must be the name of an interface")
@@ -91,7 +84,24 @@ def upstream(element: object) -> Upstream:
         or int(address) == INFINITE
     ):
         raise ValueError(f"address: {json.dumps(given['address'])}: must be the IPv4 address of a server")
-    return Upstream(int(address), None, preference)
+    return Upstream(int(address), None, preference, _server_key(given["auth-key"]) if "auth-key" in given else None)
+
+
+def _server_key(value: object) -> ServerKey:
+    number, octets = _secret(value, "id", "key")
+    return ServerKey(number, octets)
+
+
+def _secret(element: object, *needed: str) -> tuple[int, bytes]:
+    """Return number and octets of a key, which has all that is needed."""
+    given = _only(element if isinstance(element, dict) else None, *needed)  # a lone string may be the key
+    for name in needed:
+        if name not in given:
+            raise ValueError(f"{name}: missing in {shown(element)}")
+    number = given["id"]
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 0xFFFFFFFF:
+        raise ValueError(f"id: {json.dumps(number)}: must be an integer from 0 to 4294967295")
+    return number, _octets("key", given["key"], 16, 64)
 
 
 def network(element: object) -> NetworkTerms:

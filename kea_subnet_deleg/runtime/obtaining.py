@@ -15,6 +15,7 @@ from kea_subnet_deleg.ledger import Ledger
 from kea_subnet_deleg.ledger.networks import Networks
 from kea_subnet_deleg.ledger.upstreams import Upstreams
 from kea_subnet_deleg.roles.addressing import Addressing, ReservedTerms
+from kea_subnet_deleg.roles.authentication import ReplayCounter
 from kea_subnet_deleg.roles.requesting import Requesting, RequestingTerms
 from kea_subnet_deleg.roles.shortages import Shortages
 from kea_subnet_deleg.runtime.agent import Agent, Answering, Roles
@@ -94,6 +95,7 @@ def make_agent(
             time.monotonic,
             random.Random(),
             name,
+            ReplayCounter(),
             obtained,
         )
     growing = None

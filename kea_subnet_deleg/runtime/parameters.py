@@ -147,14 +147,22 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "array",
         None,
         "Servers to obtain subnets of: a list of maps, each with an address, or an interface to ask whoever hears a broadcast "
-        "there; and a preference (0 to 255), which decides between offers that are equal. Default: none.",
+        "there; a preference (0 to 255), which decides between offers that are equal; and, with an address, an auth-key (a map of id "
+        "and key), by which all is signed that we and it say to each other (RFC 3118). Default: none.",
         items={
             "type": "object",
             "properties": {
                 "address": {"type": "string", "format": "ipv4"},
                 "interface": {"type": "string", "minLength": 1, "maxLength": elements.INTERFACE_NAME_SIZE - 1},
                 "preference": {"type": "integer", "minimum": 0, "maximum": 255, "default": 0},
+                "auth-key": {
+                    "type": "object",
+                    "properties": {"id": {"type": "integer", "minimum": 0, "maximum": INFINITE}, "key": _HEXADECIMAL},
+                    "required": ["id", "key"],
+                    "additionalProperties": False,
+                },
             },
+            "dependentRequired": {"auth-key": ["address"]},
             "oneOf": [{"required": ["address"]}, {"required": ["interface"]}],
             "additionalProperties": False,
         },

@@ -315,6 +315,7 @@ class _Service:
                     "timers-connected": self._timer_keeper.good,
                     "agent-connected": self._agent_keeper.good,
                     "figures-as-of": None if self._views.as_of is None else _utc(self._views.as_of),
+                    "client-id": None if self._domain.identity is None else self._domain.identity.hex(":"),
                     "server-identifiers": [socket.inet_ntoa(a.to_bytes(4, "big")) for a in sorted(self._own.copy())],
                 }
             )

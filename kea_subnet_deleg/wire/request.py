@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """What a server says as a client of another one (RFC 6656 sections 4.1, 4.3, 5.1, 5.3 and 6; RFC 2131 table 5).
 
-It speaks as a relay does, with its own address as giaddr: answers come to its server port, across routers too.
+It speaks as a relay does, with its own address as giaddr: answers come to its server port, across routers too. What is said to a server
+that has a secret of ours is authenticated (RFC 3118), as `authentication` says: a DISCOVER asks for it (DELAYED_REQUEST), all else is
+signed with `key` (DELAYED).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kea_subnet_deleg.wire.authentication import HMAC_MD5
+from kea_subnet_deleg.wire.authentication import HMAC_MD5, Authentication, AuthenticationKind, sign
 from kea_subnet_deleg.wire.message import (
     BOOTREQUEST,
     OPTIONS_START,
@@ -54,6 +56,7 @@ def discover(
     *,
     after: SubnetInformation | None = None,
     secs: int = 0,
+    authentication: Authentication | None = None,
 ) -> bytes:
     """Return the whole DISCOVER for `requests`: new subnets, or what the client holds (flag i).
 
@@ -63,7 +66,7 @@ def discover(
     listing = any(request.information for request in requests)
     allocation = SubnetAllocation(requests=tuple(requests), information=() if after is None else (after,))
     options = _options(requester, lease_time=None if listing else requester.lease_time)
-    return _message(requester, MessageType.DISCOVER, xid, giaddr, options, allocation, secs)
+    return _message(requester, MessageType.DISCOVER, xid, giaddr, options, allocation, secs, authentication)
 
 
 def request(
@@ -74,6 +77,8 @@ def request(
     *,
     server: int | None = None,
     secs: int = 0,
+    authentication: Authentication | None = None,
+    key: bytes = b"",
 ) -> bytes:
     """Return the whole REQUEST: of what `server` offered, its Subnet-Informations as they came, or with None a renewal.
 
@@ -81,17 +86,26 @@ def request(
     """
     options = _options(requester, server=server, lease_time=requester.lease_time)
     allocation = SubnetAllocation(information=tuple(information))
-    return _message(requester, MessageType.REQUEST, xid, giaddr, options, allocation, secs)
+    return _message(requester, MessageType.REQUEST, xid, giaddr, options, allocation, secs, authentication, key)
 
 
-def release(requester: Requester, xid: int, giaddr: int, server: int, blocks: Sequence[SubnetBlock]) -> bytes:
+def release(
+    requester: Requester,
+    xid: int,
+    giaddr: int,
+    server: int,
+    blocks: Sequence[SubnetBlock],
+    *,
+    authentication: Authentication | None = None,
+    key: bytes = b"",
+) -> bytes:
     """Return the whole RELEASE of `blocks` to `server` (RFC 6656 section 5.3). Raises ValueError for what does not fit its field."""
     options = {
         int(Option.CLIENT_IDENTIFIER): requester.identity,
         int(Option.SERVER_IDENTIFIER): server.to_bytes(4, "big"),
     }
     allocation = SubnetAllocation(information=gather(blocks))
-    return _message(requester, MessageType.RELEASE, xid, giaddr, options, allocation, 0)
+    return _message(requester, MessageType.RELEASE, xid, giaddr, options, allocation, 0, authentication, key)
 
 
 def gather(blocks: Iterable[SubnetBlock]) -> tuple[SubnetInformation, ...]:
@@ -108,9 +122,11 @@ def gather(blocks: Iterable[SubnetBlock]) -> tuple[SubnetInformation, ...]:
     return tuple(SubnetInformation(tuple(some)) for some in gathered)
 
 
-def renewals_that_fit(requester: Requester) -> int:
+def renewals_that_fit(requester: Requester, *, authenticated: bool = False) -> int:
     """Return how many blocks with usage a REQUEST can renew within the 576 octets that everybody takes (RFC 2131 section 2)."""
     options = _options(requester, lease_time=0)
+    if authenticated:
+        options[int(Option.AUTHENTICATION)] = Authentication(AuthenticationKind.DELAYED, 0).encode()
     # Beside them option 53, END, and option 220 in two instances (RFC 3396) with its flags octet.
     fixed = OPTIONS_START + sum(2 + len(value) for value in options.values()) + 3 + 1 + 2 * 2 + 1
     room = SMALLEST_MAX_MESSAGE - _IP_AND_UDP_HEADERS - fixed
@@ -140,8 +156,12 @@ def _message(
     options: dict[int, bytes],
     allocation: SubnetAllocation | None,
     secs: int,
+    authentication: Authentication | None,
+    key: bytes = b"",
 ) -> bytes:
-    return encode_message(
+    if authentication is not None:
+        options[int(Option.AUTHENTICATION)] = authentication.encode()
+    data = encode_message(
         op=BOOTREQUEST,
         type=kind,
         xid=xid,
@@ -152,3 +172,4 @@ def _message(
         options=options,
         subnet_allocation=allocation,
     )
+    return sign(data, key) if key else data

@@ -22,8 +22,28 @@ from types import TracebackType
 from typing import Self
 
 from tests.client import authentication
-from tests.client.authentication import NONCE, NONCE_DIGEST, NONCE_VALUE, Authentication
-from tests.client.codec import Allocation, Block, Code, Information, Message, Type, Violation, decode, information
+from tests.client.authentication import (
+    DELAYED,
+    NONCE,
+    NONCE_DIGEST,
+    NONCE_VALUE,
+    Authentication,
+    Key,
+    check_delayed,
+    signed,
+)
+from tests.client.codec import (
+    Allocation,
+    Block,
+    Code,
+    Information,
+    Message,
+    Type,
+    Violation,
+    decode,
+    information,
+    insist,
+)
 from tests.client.conduct import Conduct, Kind, Query
 from tests.client.endpoint import EVERYONE, RECEIVE_BUFFER, SERVER_PORT, SO_BINDTODEVICE, SO_RCVBUFFORCE
 from tests.client.namespace import run_inside
@@ -37,7 +57,8 @@ class Upstream:
     """A server at an address of a namespace; with `broadcasts` it also hears what is sent to everyone. A context manager.
 
     `lease_time`, `t1`, `t2`, `suggested` (seconds, None: left out) and `nonce` are what it says in its OFFERs and ACKs, `extra` are
-    further options of each answer; with `echoes` it echoes the client identifier (RFC 6842), which older servers do not.
+    further options of each answer; with `echoes` it echoes the client identifier (RFC 6842), which older servers do not. With a `key` it
+    signs what it says, and who asks has to sign, too (RFC 3118).
     """
 
     def __init__(
@@ -58,6 +79,8 @@ class Upstream:
         self.nonce: bytes | None = None
         self.extra: tuple[tuple[int, bytes], ...] = ()
         self.echoes = True
+        self.key: Key | None = None
+        self._counter = 0
         self.heard: list[Query] = []
         self.violations: list[Violation] = []
         self.answers: dict[Kind, Answering] = {
@@ -117,9 +140,10 @@ class Upstream:
             if self.suggested is not None and kind is not Type.NAK:
                 allocation = dataclasses.replace(allocation, lease_times=(self.suggested,))
             options.append((Code.SUBNET_ALLOCATION, allocation.encode()))
-        return Message(
+        answer = Message(
             kind, asked.xid, asked.chaddr, op=2, flags=asked.flags, giaddr=asked.giaddr, options=tuple(options)
         )
+        return answer if self.key is None else signed(answer, self.key)
 
     def _times(self) -> list[tuple[int, bytes]]:
         times = {Code.LEASE_TIME: self.lease_time, Code.RENEWAL_TIME: self.t1, Code.REBINDING_TIME: self.t2}
@@ -164,6 +188,18 @@ class Upstream:
             data = answer.encode()
         assert isinstance(data, bytes)
         self._socket.sendto(data, (str(to), SERVER_PORT))
+
+    def _authenticate(self, query: Query, key: Key) -> None:
+        """Raise `Violation` unless it asks for authentication in a DISCOVER, and has signed all else, with counters that rise."""
+        if query.message.type is Type.DISCOVER:
+            given = authentication.authentication(query.message)
+            insist(
+                given is not None and given.protocol == DELAYED and not given.information, "RFC 3118 5.5.1", f"{given}"
+            )
+            return
+        counter = check_delayed(query.message, query.data, key)
+        insist(counter > self._counter, "RFC 3118 2", f"counter {counter} after {self._counter}")
+        self._counter = counter
 
     # -- what was heard
 
@@ -240,6 +276,8 @@ class Upstream:
             query = Query(decode(data), data, source, destination, received)
             kind = query.kind
             self.conduct.judge(query, self.address)
+            if self.key is not None:
+                self._authenticate(query, self.key)
         except Violation as violation:
             self.violations.append(violation)
             return

@@ -19,7 +19,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from ci.labs import Lab
-from tests.client.authentication import Key
+from tests.client.authentication import Key, signed
 from tests.client.codec import ZERO, Allocation, Block, Code, Request, Type, information
 from tests.client.conduct import Kind, Query
 from tests.client.endpoint import EVERYONE, Endpoint
@@ -566,6 +566,65 @@ def test_a_forcerenew_has_to_be_authentic(rig: Rig) -> None:
     quiet(one, FEW)
     one.send(one.forcerenew(first, second, nonce=one.nonce, replay=200), rig.server)
     wait_until(lambda: sum(len(query.networks) for query in one.queries(Kind.RENEW)) == 3, 1.0)
+
+
+def test_who_has_a_key_signs_and_believes_what_is_signed(rig: Rig) -> None:
+    """RFC 3118 section 5.5. That all we hear is signed, with counters that rise, `one` insists on."""
+    one, other_key = rig.one, Key(8, bytes(range(16)))
+    one.key = key = Key(7, bytes(range(100, 116)))
+    one.lease_time, one.t1, one.t2 = 60, 2, 10
+    rig.start(blocks=1, upstreams=[{"address": str(ONE), "auth-key": {"id": key.number, "key": key.secret.hex()}}])
+    one.wait(Kind.LISTING)
+    (block,) = one.wait(Kind.REQUEST).networks
+    rig.obtained(block)
+
+    def lie(query: Query) -> Iterator[Answer]:
+        one.key = None
+        refusal = one.reply(query, Type.NAK, subnets(block))
+        one.key = key
+        yield from (
+            refusal,
+            signed(refusal, other_key),
+            dataclasses.replace(signed(refusal, key), xid=query.message.xid ^ 1),
+        )
+        yield dataclasses.replace(signed(refusal, key), flags=1)
+
+    one.answers[Kind.RENEW] = once(lie, one.renew)
+    ends = rig.origins()[block]["expires"]
+    first = one.wait(Kind.RENEW)
+    one.t1, one.t2 = 30, 50
+    renewed = one.wait(Kind.RENEW, 6.0, count=2)
+    wait_until(lambda: rig.origins()[block]["expires"] > ends, 2.0)
+    assert renewed.networks == first.networks == [block]
+    assert rig.counters()["not-authentic"] >= 3
+
+    wanted = one.forcerenew(block, nonce=None)
+    genuine = signed(wanted, key)
+    for forged in wanted, signed(wanted, other_key), dataclasses.replace(genuine, hops=0, flags=1):
+        one.send(forged, rig.server)
+    quiet(one, 1.0)
+    one.send(genuine, rig.server)
+    assert one.wait(Kind.RENEW, 1.0, count=3).networks == [block]
+    one.send(signed(wanted, key), rig.server)
+    one.wait(Kind.RENEW, 1.0, count=4)
+    one.send(genuine, rig.server)  # older than what came since
+    quiet(one, 1.0)
+    one.answers[Kind.RENEW] = lambda query: [one.reply(query, Type.ACK, subnets(Block(block, deprecate=True)))]
+    one.send(signed(wanted, key), rig.server)
+    assert one.wait(Kind.RELEASE, 10.0).networks == [block]
+
+
+def test_of_who_has_a_key_what_is_not_signed_is_not_taken(rig: Rig) -> None:
+    key = {"id": 7, "key": bytes(range(100, 116)).hex()}
+    log = rig.log()
+    rig.start(blocks=1, upstreams=[{"address": str(ONE), "auth-key": key}, {"address": str(OTHER)}])
+    rig.one.wait(Kind.DISCOVER)
+    assert rig.other.wait(Kind.REQUEST).message.server == OTHER
+    (block,) = rig.other.queries(Kind.REQUEST)[0].networks
+    rig.obtained(block)
+    warnings = log.lines("SUBNET_DELEG_UPSTREAM_NOT_AUTHENTIC")
+    assert len(warnings) == 1
+    assert "not signed by key 7" in warnings[0]
 
 
 def test_what_an_emptied_ledger_has_forgotten_is_adopted(rig: Rig) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -206,6 +207,7 @@ class Scene:
             lambda: self.now,
             Steady(7) if randomness is None else randomness,
             "one",
+            itertools.count(1).__next__,
             self._obtained,
         )
 

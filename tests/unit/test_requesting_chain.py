@@ -12,7 +12,7 @@ import pytest
 
 from ci.labs.cluster import Cluster
 from kea_subnet_deleg.ledger.upstreams import Upstreams
-from kea_subnet_deleg.roles.authentication import Authenticator
+from kea_subnet_deleg.roles.authentication import AuthenticationKey, Authenticator, ReplayCounter, ServerKey
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.roles.packets import Inbound, Outbound
 from kea_subnet_deleg.roles.requesting import Path, Requesting, RequestingTerms, Upstream
@@ -30,9 +30,9 @@ LEASE = 7200
 
 
 class Chain:
-    """A domain that delegates, and one below it; what either sends arrives."""
+    """A domain that delegates, and one below it; what either sends arrives. With a key, all of it is signed."""
 
-    def __init__(self, above: Database, below: Database) -> None:
+    def __init__(self, above: Database, below: Database, key: bytes | None) -> None:
         self.above, self.below = above, below
         above.pool("10.64.0.0/16")
         self.parent_kea, self.child_kea = FakeKea(), FakeKea()
@@ -41,16 +41,20 @@ class Chain:
         self.views = LedgerViews()
         self.views.read(self.parent_ledger)
         own = {int(PARENT): 2}
-        self.parent = Delegating(terms(LEASE), surroundings(self.parent_ledger, self.views, self.parent_kea, own))
+        self.upstreams = Upstreams(below.ledger())
+        self.key = None if key is None else ServerKey(7, key)
+        keys = [] if key is None else [AuthenticationKey(7, key, self.upstreams.identity())]
+        self.parent = Delegating(
+            terms(LEASE), surroundings(self.parent_ledger, self.views, self.parent_kea, own, keys=keys)
+        )
         self.takeback = Takeback(
             TakebackTerms(3, 4.0, 0, False, False),
             Shortages(),
-            Authenticator([], lambda: time.time_ns() // 1000),
+            Authenticator(keys, lambda: time.time_ns() // 1000),
             KeaJournal(self.parent_kea),
             own,
             time.monotonic,
         )
-        self.upstreams = Upstreams(below.ledger())
         self.obtained = 0
         self.now = 1000.0
         self.heard: list[Message] = []
@@ -59,13 +63,14 @@ class Chain:
     def start(self) -> Requesting:
         """A requesting server that knows nothing but its ledger."""
         return Requesting(
-            RequestingTerms((Upstream(int(PARENT)),), None, 0.5, 0, 60.0, None),
+            RequestingTerms((Upstream(int(PARENT), key=self.key),), None, 0.5, 0, 60.0, None),
             self.upstreams,
             KeaJournal(self.child_kea),
             lambda upstream: Path(int(CHILD), 2, upstream.address or 0),
             lambda: self.now,
             random.Random(f"start at {self.now}"),
             "one",
+            ReplayCounter(),
             self._obtained,
         )
 
@@ -120,12 +125,12 @@ def arriving(packet: Outbound) -> Inbound:
     return Inbound(packet.data, 2, packet.source, 67, to, packet.destination_port, to, time.monotonic())
 
 
-@pytest.fixture
-def chain(database: Database, cluster: Cluster) -> Iterator[Chain]:
+@pytest.fixture(params=[None, bytes(range(100, 116))], ids=["", "by a key"])
+def chain(database: Database, cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Chain]:
     cluster.execute("postgres", f"create database below template {TEMPLATE}")
     try:
         with Database(cluster, "below") as below:
-            chain = Chain(database, below)
+            chain = Chain(database, below, request.param)
             yield chain
             assert database.violations() == []
             assert below.violations() == []
@@ -171,7 +176,8 @@ def test_forcerenew_takes_it_back(chain: Chain) -> None:
     assert chain.said() == [Type.REQUEST, Type.ACK, Type.RELEASE]
     assert chain.held() == chain.leased() == []
     assert chain.child.take(arriving(demand)) == []
-    assert chain.child_kea.counters["forcerenew-refused"] == 1
+    assert chain.child_kea.counters["forcerenew-refused" if chain.key is None else "not-authentic"] == 1
+    assert chain.parent_kea.counters["not-authentic"] == 0
 
 
 def test_a_forged_forcerenew_is_not_heeded(chain: Chain) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 from kea_subnet_deleg.ledger import LedgerUnavailable
 from kea_subnet_deleg.ledger.upstreams import Leased, Phase
-from kea_subnet_deleg.roles.authentication import Authenticator
+from kea_subnet_deleg.roles.authentication import AuthenticationKey, Authenticator, ServerKey
+from kea_subnet_deleg.roles.requesting import Upstream
 from kea_subnet_deleg.wire import SubnetBlock, forcerenew
 from tests.client.codec import ZERO, Allocation, Code, Message, Type, decode
 from tests.unit.requesting_scene import (
@@ -397,10 +399,15 @@ def test_a_release_goes_out_though_the_ledger_fails_after_it(scene: Scene) -> No
 
 
 def demand(
-    *texts: str, server: IPv4Address = A, nonce: bytes | None = NONCE, replay: int = 5, identity: bytes = IDENTITY
+    *texts: str,
+    server: IPv4Address = A,
+    nonce: bytes | None = NONCE,
+    replay: int = 5,
+    identity: bytes = IDENTITY,
+    keys: Sequence[AuthenticationKey] = (),
 ) -> bytes:
     """What our delegating side sends to who renews (roles/takeback.py)."""
-    authentication, key = Authenticator([], lambda: 1).for_forcerenew(identity, nonce, replay)
+    authentication, key = Authenticator(keys, lambda: 1).for_forcerenew(identity, nonce, replay)
     return forcerenew(
         xid=99,
         htype=1,
@@ -463,6 +470,18 @@ def test_the_same_one_twice(holder: Scene) -> None:
     assert len(forced(holder, data)) == 1
     assert forced(holder, data) == []
     assert holder.kea.counters["forcerenew-refused"] == 1
+
+
+def test_by_a_key(scene: Scene) -> None:
+    """Of any server that has the same one: they are one domain. A replay, and what has another one, is dropped."""
+    keys = {A: ServerKey(7, bytes(16)), B: ServerKey(7, bytes(16)), C: ServerKey(7, bytes(15) + b"x")}
+    scene = Scene(*(Upstream(int(server), key=key) for server, key in keys.items()))
+    scene.store.leases = [Leased(0, network("10.0.1.0/24"), int(A)), Leased(0, network("10.0.2.0/24"), int(B))]
+    for server, replay, asked in ((A, 5, 1), (A, 4, 0), (B, 1, 1), (C, 9, 0)):
+        shared = [AuthenticationKey(7, keys[server].key, IDENTITY)]
+        data = demand("10.0.1.0/24", server=server, replay=replay, keys=shared)
+        assert len(forced(scene, data)) == asked, (server, replay)
+    assert scene.store.forced[0] == (int(A), ["10.0.1.0/24"])
 
 
 def test_one_for_another_client(holder: Scene) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.admission import Admission
-from kea_subnet_deleg.roles.authentication import AuthenticationKey
+from kea_subnet_deleg.roles.authentication import AuthenticationKey, ServerKey
 from kea_subnet_deleg.roles.requesting import Upstream
 from kea_subnet_deleg.runtime import service
 from kea_subnet_deleg.runtime.parameter import INFINITE, Parameter
@@ -385,6 +385,13 @@ def test_upstreams() -> None:
         Upstream(None, "eth1", 0),
     )
     assert read().upstreams == ()
+    keyed = {"address": "192.0.2.1", "auth-key": {"id": 7, "key": SECRET}}
+    settings = read(upstreams=[keyed])
+    assert settings.upstreams == (
+        Upstream(int(IPv4Address("192.0.2.1")), None, 0, ServerKey(7, bytes.fromhex(SECRET))),
+    )
+    assert SECRET not in repr(settings)
+    assert repr(bytes.fromhex(SECRET)) not in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +408,15 @@ def test_upstreams() -> None:
         ({"interface": "a-name-that-is-too-long"}, "must be the name of an interface"),
         ({"address": "192.0.2.1", "preference": 256}, "preference: 256: must be an integer from 0 to 255"),
         ({"address": "192.0.2.1", "preference": True}, "preference: true: must be an integer from 0 to 255"),
-        ({"adress": "192.0.2.1"}, "must be a map with keys among address, interface, preference"),
+        ({"adress": "192.0.2.1"}, "must be a map with keys among address, interface, preference, auth-key"),
+        (
+            {"interface": "eth1", "auth-key": {"id": 7, "key": SECRET}},
+            'auth-key: {"interface": "eth1", "auth-key": {"id": 7, "key": "(not shown)"}}: is of one server',
+        ),
+        ({"address": "192.0.2.1", "auth-key": SECRET}, "null: must be a map with keys among id, key"),
+        ({"address": "192.0.2.1", "auth-key": {"id": 7}}, 'key: missing in {"id": 7}'),
+        ({"address": "192.0.2.1", "auth-key": {"id": -1, "key": SECRET}}, "id: -1: must be an integer from 0"),
+        ({"address": "192.0.2.1", "auth-key": {"id": 7, "key": SECRET[2:]}}, "key: (not shown, 15 octets): must be 16"),
         ("192.0.2.1", "must be a map"),
     ],
 )
