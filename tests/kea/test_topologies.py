@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import secrets
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -102,6 +103,36 @@ def test_a_host_gets_an_address_two_levels_below(make_lab: MakeLab) -> None:
         wait_until(lambda: rows(lab, "root", "select prefix, state from deleg.blocks") == [[str(POOL), "free"]], WHOLE)
         for each in (hosts, direct):
             each.check()
+
+
+def test_all_that_is_said_between_levels_may_be_signed(make_lab: MakeLab) -> None:
+    """By a key for each pair (RFC 3118): what is obtained, renewed, asked back and released."""
+    lab = make_lab("chain", lease_time=QUICK)
+    told = {name: server.command("config-get") for name, server in lab.servers.items()}
+    hook = {name: configuration["Dhcp4"]["hooks-libraries"][0]["parameters"] for name, configuration in told.items()}
+    for number, (upper, lower) in enumerate((("root", "region"), ("region", "edge"))):
+        key = {"id": number, "key": secrets.token_hex(16)}
+        known = lab.servers[lower].command("subnet-deleg-status")["service"]["client-id"]
+        hook[upper]["auth-keys"] = [{**key, "client-id": known}]
+        for upstream in hook[lower]["upstreams"]:
+            upstream["auth-key"] = key
+    for name, configuration in told.items():
+        configuration.pop("hash", None)
+        lab.servers[name].command("config-set", configuration)
+    with hosts_of(lab, "edge") as hosts:
+        hosts.arrive(3, SHORT)
+        ((leased,),) = rows(lab, "root", "select subnet from report.subnets where state = 'leased'")
+        assert hosts.leases[0].interface.network.subnet_of(IPv4Network(leased))
+        renewed = "select renewed from report.subnets where state = 'leased'"
+        before = rows(lab, "root", renewed)
+        lab.sql(f"select deleg.lease_takeback('default', '{leased}')", ledger="root")
+        wait_until(lambda: rows(lab, "root", renewed) != before, 2.0)  # long before T1
+        wait_until(
+            lambda: all(drains for (drains,) in rows(lab, "edge", "select closing from report.upstreams")), SHORT
+        )
+        hosts.leave()
+    wait_until(lambda: rows(lab, "root", "select prefix, state from deleg.blocks") == [[str(POOL), "free"]], WHOLE)
+    assert [server.counters()["not-authentic"] for server in lab.servers.values()] == [0, 0, 0]
 
 
 def test_what_a_server_that_is_gone_had_is_had_back(make_lab: MakeLab) -> None:
