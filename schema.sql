@@ -3018,6 +3018,49 @@ begin
     insert into selectors (space, vss, network, identity) values (_space(p_name), p_vss, p_network, p_identity);
 end $$;
 
+-- The contrary of space_select(): whichever space this selects. False: none.
+create or replace function deleg.space_deselect(p_vss text, p_network cidr, p_identity bytea) returns boolean
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+begin
+    delete from selectors where vss = p_vss or network = p_network or identity = p_identity;
+    return found;
+end $$;
+
+-- What a pool is leased on becomes what p_terms says, by columns of deleg.pools; the others stay. p_prefix: what else is to be of it.
+create or replace function deleg._change_terms(p_pool deleg.pools, p_terms jsonb, p_prefix cidr default null) returns void
+language plpgsql as $$
+declare
+    v_pool deleg.pools := jsonb_populate_record(p_pool, p_terms);
+    v_origin cidr;
+begin
+    if '' = any (v_pool.tags) then
+        raise exception 'tag: "": a Subnet-Name has at least one character; alone it takes all tags off' using errcode = 'check_violation';
+    end if;
+    if coalesce(v_pool.largest_length, 1) > coalesce(v_pool.default_length, v_pool.smallest_length, 30)
+       or coalesce(v_pool.default_length, 1) > coalesce(v_pool.smallest_length, 30) then
+        raise exception 'min-prefix-length: %, default-prefix-length: %, max-prefix-length: %: none may be less than the one before it',
+            coalesce(v_pool.largest_length::text, 'not set'), coalesce(v_pool.default_length::text, 'not set'),
+            coalesce(v_pool.smallest_length::text, 'not set') using errcode = 'check_violation';
+    end if;
+    for v_origin in                                          -- what upstreams give is as large as they like
+        select p_prefix where p_prefix is not null
+        union all
+        select prefix from deleg.origins where space = p_pool.space and pool = p_pool.pool and kind = 'administrator' and p_prefix is null order by 1
+    loop
+        if v_pool.smallest_length < masklen(v_origin) then
+            raise exception 'max-prefix-length: %: nothing of the pool % would be leased; allowed is % to 30',
+                v_pool.smallest_length, v_origin, masklen(v_origin) using errcode = 'check_violation';
+        elsif v_pool.default_length < masklen(v_origin) then
+            raise exception 'default-prefix-length: %: is more than the pool %; allowed is % to 30',
+                v_pool.default_length, v_origin, masklen(v_origin) using errcode = 'check_violation';
+        end if;
+    end loop;
+    update deleg.pools
+       set tags = v_pool.tags, policy = v_pool.policy, default_length = v_pool.default_length, largest_length = v_pool.largest_length,
+           smallest_length = v_pool.smallest_length, lease_time = v_pool.lease_time, reserve = v_pool.reserve, members = v_pool.members
+     where pool = v_pool.pool;
+end $$;
+
 -- An origin, all of it free, in a pool, which is made if there is none of that name. p_terms may hold the columns of deleg.pools that
 -- say on which terms it is leased; they hold for all of the pool from now on.
 create or replace function deleg.pool_add(p_space text, p_prefix cidr, p_name text, p_max_lease bigint default null, p_terms jsonb default '{}')
@@ -3036,30 +3079,25 @@ begin
     perform _own_free_blocks(v_space);
     insert into pools (space, name) values (v_space, p_name) on conflict (space, name) do nothing;
     select * into strict v_pool from pools where space = v_space and name = p_name for update;
-    v_pool := jsonb_populate_record(v_pool, p_terms);
-    if '' = any (v_pool.tags) then
-        raise exception 'tag: "": a Subnet-Name has at least one character; alone it takes all tags off' using errcode = 'check_violation';
-    end if;
-    if coalesce(v_pool.largest_length, 1) > coalesce(v_pool.default_length, v_pool.smallest_length, 30)
-       or coalesce(v_pool.default_length, 1) > coalesce(v_pool.smallest_length, 30) then
-        raise exception 'min-prefix-length: %, default-prefix-length: %, max-prefix-length: %: none may be less than the one before it',
-            coalesce(v_pool.largest_length::text, 'not set'), coalesce(v_pool.default_length::text, 'not set'),
-            coalesce(v_pool.smallest_length::text, 'not set') using errcode = 'check_violation';
-    end if;
-    if v_pool.smallest_length < masklen(p_prefix) then
-        raise exception 'max-prefix-length: %: nothing of the pool % would be leased; allowed is % to 30',
-            v_pool.smallest_length, p_prefix, masklen(p_prefix) using errcode = 'check_violation';
-    end if;
-    update pools
-       set tags = v_pool.tags, policy = v_pool.policy, default_length = v_pool.default_length, largest_length = v_pool.largest_length,
-           smallest_length = v_pool.smallest_length, lease_time = v_pool.lease_time, reserve = v_pool.reserve, members = v_pool.members
-     where pool = v_pool.pool;
-    if v_pool.default_length < masklen(p_prefix) then
-        raise exception 'default-prefix-length: %: is more than the pool %; allowed is % to 30',
-            v_pool.default_length, p_prefix, masklen(p_prefix) using errcode = 'check_violation';
-    end if;
+    perform _change_terms(v_pool, p_terms, p_prefix);
     insert into origins (space, prefix, pool, max_lease) values (v_space, p_prefix, v_pool.pool, p_max_lease);
     insert into blocks (space, prefix, origin, pool, state, reason) values (v_space, p_prefix, p_prefix, v_pool.pool, 'free', 'pool added');
+end $$;
+
+-- The terms of a pool, from now on: those columns that p_terms has; null is as the server's parameters say. What is leased is renewed by them.
+create or replace function deleg.pool_change(p_space text, p_name text, p_terms jsonb) returns void
+language plpgsql security definer set search_path = deleg, pg_temp as $$
+declare
+    v_space integer := _space(p_space);
+    v_pool pools;
+begin
+    perform _own_free_blocks(v_space);
+    select * into v_pool from pools where space = v_space and name = p_name for update;
+    if not found then
+        raise exception 'pool: "%": no such pool in space %; allowed are %', p_name, p_space,
+            (select string_agg(name, ', ' order by name) from pools where space = v_space) using errcode = 'no_data_found';
+    end if;
+    perform _change_terms(v_pool, p_terms);
 end $$;
 
 -- Removes a pool that nothing is held of, at once. Otherwise nothing new is leased from it, each renewal is answered with
@@ -3547,6 +3585,7 @@ grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_del
 
 -- Operators: spaces, pools and leases, by function, and reading everything.
 grant execute on function deleg.space_add(text), deleg.space_select(text, text, cidr, bytea),
+    deleg.space_deselect(text, cidr, bytea), deleg.pool_change(text, text, jsonb),
     deleg.pool_add(text, cidr, text, bigint, jsonb), deleg.pool_remove(text, cidr), deleg.pool_keep(text, cidr),
     deleg.lease_deprecate(text, cidr), deleg.lease_takeback(text, cidr), deleg.lease_keep(text, cidr), deleg.history_keep(integer), deleg.history_kept(),
     deleg.history(integer, cidr, boolean), deleg.ledger_restored(bigint), deleg.network_abandon(text, cidr, bigint),

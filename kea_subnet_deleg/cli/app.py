@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -252,30 +252,53 @@ def space_add(name: Annotated[str, typer.Argument(help="Its name.")], dsn: Dsn =
     print_done({"space": name}, f"added space {name}", as_json)
 
 
+Vpn = Annotated[
+    str | None,
+    typer.Option(parser=_vpn, metavar="VPN", help="VPN name, or VPN-ID as 14 hex digits (option 82.151 or 221)."),
+]
+RelayNetwork = Annotated[
+    IPv4Network | None,
+    typer.Option(parser=_network, metavar="CIDR", help="Where the relay is (giaddr, 82.5, 118)."),
+]
+Lessee = Annotated[
+    bytes | None, typer.Option(parser=_client_id, metavar="HEX", help="The client identifier of a lessee.")
+]
+
+
+def _selector(vss: str | None, network: IPv4Network | None, client_id: bytes | None) -> Selector:
+    if sum(value is not None for value in (vss, network, client_id)) != 1:
+        _fail("exactly one of --vss, --network and --client-id is needed")
+    return Selector(0, vss, network, client_id)
+
+
 @space.command("select")
 def space_select(
     name: Annotated[str, typer.Argument(help="The space.")],
-    vss: Annotated[
-        str | None,
-        typer.Option(parser=_vpn, metavar="VPN", help="VPN name, or VPN-ID as 14 hex digits (option 82.151 or 221)."),
-    ] = None,
-    network: Annotated[
-        IPv4Network | None,
-        typer.Option(parser=_network, metavar="CIDR", help="Where the relay is (giaddr, 82.5, 118)."),
-    ] = None,
-    client_id: Annotated[
-        bytes | None, typer.Option(parser=_client_id, metavar="HEX", help="The client identifier of a lessee.")
-    ] = None,
+    vss: Vpn = None,
+    network: RelayNetwork = None,
+    client_id: Lessee = None,
     dsn: Dsn = "",
     as_json: Json = False,
 ) -> None:
     """Say by what requests are known to belong to a space: by one of a VSS, a relay's network, a lessee."""
-    if sum(value is not None for value in (vss, network, client_id)) != 1:
-        _fail("exactly one of --vss, --network and --client-id is needed")
+    selector = _selector(vss, network, client_id)
     with _ledger(dsn) as admin:
-        admin.space_select(name, Selector(0, vss, network, client_id))
+        admin.space_select(name, selector)
     text = f"space {name} is selected by {vss or network or (client_id or b'').hex(':')}"
     print_done({"space": name, "vss": vss, "network": network, "client_id": client_id}, text, as_json)
+
+
+@space.command("deselect")
+def space_deselect(
+    vss: Vpn = None, network: RelayNetwork = None, client_id: Lessee = None, dsn: Dsn = "", as_json: Json = False
+) -> None:
+    """Take `space select` back. What is leased stays; who came by this alone can't renew it."""
+    selector = _selector(vss, network, client_id)
+    shown = vss or network or (client_id or b"").hex(":")
+    with _ledger(dsn) as admin:
+        if not admin.space_deselect(selector):
+            _fail(f"{shown} selects no space; see `space list`")
+    print_done({"vss": vss, "network": network, "client_id": client_id}, f"{shown} selects no space any more", as_json)
 
 
 @space.command("list")
@@ -284,6 +307,54 @@ def space_list(dsn: Dsn = "", as_json: Json = False) -> None:
     with _ledger(dsn) as admin:
         rows = admin.spaces()
     print_rows(rows, ("space", "vss", "network", "client_id"), as_json, "no spaces")
+
+
+Tags = Annotated[list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated; '': none.")]
+PoolPolicy = Annotated[str | None, typer.Option(help="Policy of the pool. Default: the server's.")]
+DefaultLength = Annotated[int | None, _length("Prefix length of the block given where no size is asked.")]
+LargestLength = Annotated[int | None, _length("Prefix length of the largest block given.")]
+SmallestLength = Annotated[int | None, _length("Prefix length of the smallest block given.")]
+LeaseTime = Annotated[int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")]
+Reserve = Annotated[int | None, typer.Option(min=0, help="Free addresses that only members may have.")]
+
+_TERMS: Mapping[
+    str, tuple[str, Any]
+] = {  # by option: the column of deleg.pools, and what it has where nothing was said
+    "tag": ("tags", []),
+    "policy": ("policy", None),
+    "default-prefix-length": ("default_length", None),
+    "min-prefix-length": ("largest_length", None),
+    "max-prefix-length": ("smallest_length", None),
+    "lease-time": ("lease_time", None),
+    "reserve": ("reserve", 0),
+    "member": ("members", []),
+}
+
+
+def _terms(
+    tag: list[str] | None,
+    policy: str | None,
+    default_prefix_length: int | None,
+    min_prefix_length: int | None,
+    max_prefix_length: int | None,
+    lease_time: int | None,
+    reserve: int | None,
+    member: list[bytes] | None,
+) -> dict[str, Any]:
+    """Return the terms that were given."""
+    if policy is not None and policy not in known_policies():
+        _fail(f'policy: "{policy}": no such policy; allowed are {", ".join(sorted(known_policies()))}')
+    given = {
+        "tag": [] if tag == [""] else tag,
+        "policy": policy,
+        "default-prefix-length": default_prefix_length,
+        "min-prefix-length": min_prefix_length,
+        "max-prefix-length": max_prefix_length,
+        "lease-time": lease_time,
+        "reserve": reserve,
+        "member": None if member is None else [f"\\x{octets.hex()}" for octets in member],
+    }
+    return {_TERMS[option][0]: value for option, value in given.items() if value is not None}
 
 
 @pool.command("add")
@@ -295,37 +366,21 @@ def pool_add(
         typer.Option(min=1, max=4294967295, help="Longest lease of this prefix in seconds. Default: no limit."),
     ] = None,
     space_name: Space = DEFAULT_SPACE_NAME,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="Subnet-Name that the pool serves; may be repeated; '': none.")
-    ] = None,
-    policy: Annotated[str | None, typer.Option(help="Policy of the pool. Default: the server's.")] = None,
-    default_prefix_length: Annotated[
-        int | None, _length("Prefix length of the block given where no size is asked.")
-    ] = None,
-    min_prefix_length: Annotated[int | None, _length("Prefix length of the largest block given.")] = None,
-    max_prefix_length: Annotated[int | None, _length("Prefix length of the smallest block given.")] = None,
-    lease_time: Annotated[
-        int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")
-    ] = None,
-    reserve: Annotated[int | None, typer.Option(min=0, help="Free addresses that only members may have.")] = None,
+    tag: Tags = None,
+    policy: PoolPolicy = None,
+    default_prefix_length: DefaultLength = None,
+    min_prefix_length: LargestLength = None,
+    max_prefix_length: SmallestLength = None,
+    lease_time: LeaseTime = None,
+    reserve: Reserve = None,
     member: ClientId = None,
     dsn: Dsn = "",
     as_json: Json = False,
 ) -> None:
     """Enter address space; servers lease from it within seconds. Options about the pool hold for all of it from then on."""
-    if policy is not None and policy not in known_policies():
-        _fail(f'policy: "{policy}": no such policy; allowed are {", ".join(sorted(known_policies()))}')
-    given = {
-        "tags": [] if tag == [""] else tag,
-        "policy": policy,
-        "default_length": default_prefix_length,
-        "largest_length": min_prefix_length,
-        "smallest_length": max_prefix_length,
-        "lease_time": lease_time,
-        "reserve": reserve,
-        "members": None if member is None else [f"\\x{octets.hex()}" for octets in member],
-    }
-    terms = {key: value for key, value in given.items() if value is not None}
+    terms = _terms(
+        tag, policy, default_prefix_length, min_prefix_length, max_prefix_length, lease_time, reserve, member
+    )
     new = Pool(prefix, pool_name, max_lease_time, space_name, terms)
     with _ledger(dsn) as admin:
         admin.pool_add(new)
@@ -334,6 +389,49 @@ def pool_add(
         f"added {prefix}",
         as_json,
     )
+
+
+def _term(text: str) -> str:
+    if text not in _TERMS:
+        raise typer.BadParameter(f"{text}: allowed are {', '.join(_TERMS)}")
+    return text
+
+
+@pool.command("change")
+def pool_change(
+    pool_name: Annotated[str, typer.Argument(metavar="NAME", help="The pool.")],
+    space_name: Space = DEFAULT_SPACE_NAME,
+    tag: Tags = None,
+    policy: PoolPolicy = None,
+    default_prefix_length: DefaultLength = None,
+    min_prefix_length: LargestLength = None,
+    max_prefix_length: SmallestLength = None,
+    lease_time: LeaseTime = None,
+    reserve: Reserve = None,
+    member: ClientId = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=_term, metavar="OPTION", help="One of these, as if it had never been given; may be repeated."
+        ),
+    ] = None,
+    dsn: Dsn = "",
+    as_json: Json = False,
+) -> None:
+    """Change on which terms a pool is leased, all of it, from now on; what is not named stays as it is."""
+    terms = _terms(
+        tag, policy, default_prefix_length, min_prefix_length, max_prefix_length, lease_time, reserve, member
+    )
+    for option in unset or ():
+        column, value = _TERMS[option]
+        if column in terms:
+            _fail(f"--{option} is both given and unset")
+        terms[column] = value
+    if not terms:
+        _fail("nothing to change: at least one option is needed")
+    with _ledger(dsn) as admin:
+        admin.pool_change(pool_name, terms, space_name)
+    print_done({"space": space_name, "pool": pool_name}, f"changed pool {pool_name}", as_json)
 
 
 @pool.command("list")

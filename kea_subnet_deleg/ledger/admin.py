@@ -128,6 +128,12 @@ class Admin:
                 "space_select", name=name, vss=selector.vss, network=selector.network, identity=selector.identity
             )
 
+    def space_deselect(self, selector: Selector) -> bool:
+        """Take back what `space_select` said, of whichever space. False: it selects none."""
+        with _errors():
+            rows = self._rows("space_deselect", vss=selector.vss, network=selector.network, identity=selector.identity)
+            return bool(rows[0]["space_deselect"])
+
     def spaces(self) -> list[dict[str, Any]]:
         """Return the spaces and what selects them, a row for each selector."""
         with _errors():
@@ -149,6 +155,11 @@ class Admin:
                 raise LedgerError(
                     f"{pool.prefix} overlaps a pool that is already there in space {pool.space}; see `pool list`"
                 ) from None
+
+    def pool_change(self, name: str, terms: Mapping[str, Any], space: str = DEFAULT_SPACE_NAME) -> None:
+        """Change the terms of a pool: columns of deleg.pools; None is as the servers' parameters say. Raises LedgerError."""
+        with _errors():
+            self._rows("pool_change", space=space, name=name, terms=Jsonb(dict(terms)))
 
     def pool_remove(self, prefix: IPv4Network, space: str = DEFAULT_SPACE_NAME) -> int:
         """Stop leasing from an origin; it goes when nothing of it is held. Returns how many blocks are. Raises LedgerError."""

@@ -194,6 +194,10 @@ select deleg.space_add(%(name)s);
 -- By what requests are known to belong to a space
 select deleg.space_select(%(name)s, %(vss)s, %(network)s, %(identity)s);
 
+-- space_deselect --
+-- They belong to it no longer
+select deleg.space_deselect(%(vss)s, %(network)s, %(identity)s);
+
 -- spaces --
 -- The spaces and what selects them
 select s.name as space, l.vss, l.network, encode(l.identity, 'hex') as client_id
@@ -202,6 +206,10 @@ select s.name as space, l.vss, l.network, encode(l.identity, 'hex') as client_id
 -- pool_add --
 -- A new origin, all of it free, in a pool
 select deleg.pool_add(%(space)s, %(prefix)s, %(name)s, %(max_lease)s, %(terms)s);
+
+-- pool_change --
+-- On which terms it is leased from now on
+select deleg.pool_change(%(space)s, %(name)s, %(terms)s);
 
 -- pool_remove --
 -- No more leases from an origin; it goes when nothing of it is held. Returns the number of blocks that are

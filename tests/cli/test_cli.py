@@ -182,6 +182,78 @@ def test_pools(database: Database, dsn: str) -> None:
     assert database.blocks() == {}
 
 
+TERMS = (
+    "select tags, policy, default_length, largest_length, smallest_length, lease_time, reserve, members from deleg.pools"
+    " where name = 'lab'"
+)
+
+
+def test_the_terms_of_a_pool_change(database: Database, dsn: str) -> None:
+    good(
+        "pool", "add", "10.64.0.0/16", "--name", "lab", "--tag", "a", "--tag", "b", "--max-prefix-length", "28", dsn=dsn
+    )
+    assert (
+        good("pool", "change", "lab", "--lease-time", "600", "--policy", "proportional", "--tag", "c", dsn=dsn)
+        == "changed pool lab\n"
+    )
+    assert database.sql(TERMS) == [(["c"], "proportional", None, None, 28, 600, 0, [])]
+    sizes = ("--default-prefix-length", "26", "--min-prefix-length", "20", "--reserve", "64", "--member", "01:02")
+    assert good_json("pool", "change", "lab", *sizes, dsn=dsn) == {"space": "default", "pool": "lab"}
+    assert database.sql(TERMS) == [(["c"], "proportional", 26, 20, 28, 600, 64, [b"\1\2"])]
+    unset = [
+        word for option in ("tag", "policy", "min-prefix-length", "reserve", "member") for word in ("--unset", option)
+    ]
+    good("pool", "change", "lab", *unset, "--max-prefix-length", "27", dsn=dsn)
+    assert database.sql(TERMS) == [([], None, 26, None, 27, 600, 0, [])]
+    assert database.blocks() == {"10.64.0.0/16": "free"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("lab",), "nothing to change: at least one option is needed"),
+        (("labs", "--reserve", "1"), 'pool: "labs": no such pool in space default; allowed are default, lab'),
+        (("lab", "--space", "x", "--reserve", "1"), 'space: "x": no such space; allowed are default'),
+        (("lab", "--policy", "x"), 'policy: "x": no such policy; allowed are best-fit'),
+        (("lab", "--reserve", "1", "--unset", "reserve"), "--reserve is both given and unset"),
+        (
+            ("lab", "--default-prefix-length", "15"),
+            "default-prefix-length: 15: is more than the pool 10.64.0.0/16; allowed is 16 to 30",
+        ),
+        (
+            ("lab", "--max-prefix-length", "15"),
+            "max-prefix-length: 15: nothing of the pool 10.64.0.0/16 would be leased",
+        ),
+        (
+            ("lab", "--min-prefix-length", "29"),
+            "min-prefix-length: 29, default-prefix-length: not set, max-prefix-length: 28: none may",
+        ),
+        (("lab", "--tag", "a", "--tag", ""), 'tag: "": a Subnet-Name has at least one character'),
+    ],
+)
+def test_terms_that_cant_be(database: Database, dsn: str, words: tuple[str, ...], text: str) -> None:
+    good("pool", "add", "10.64.0.0/16", "--name", "lab", "--tag", "a", "--max-prefix-length", "28", dsn=dsn)
+    before = database.sql(TERMS)
+    assert refused("pool", "change", *words, dsn=dsn).startswith(f"kea-subnet-deleg: {text}")
+    assert database.sql(TERMS) == before
+
+
+@pytest.mark.parametrize("selector", [("--vss", "blue"), ("--network", "192.0.2.0/24"), ("--client-id", "01:02")])
+def test_a_selector_goes(dsn: str, selector: tuple[str, str]) -> None:
+    good("space", "add", "blue", dsn=dsn)
+    good("space", "select", "blue", *selector, dsn=dsn)
+    assert good("space", "deselect", *selector, dsn=dsn) == f"{selector[1]} selects no space any more\n"
+    assert (
+        refused("space", "deselect", *selector, dsn=dsn)
+        == f"kea-subnet-deleg: {selector[1]} selects no space; see `space list`\n"
+    )
+    assert (
+        refused("space", "deselect", dsn=dsn)
+        == "kea-subnet-deleg: exactly one of --vss, --network and --client-id is needed\n"
+    )
+    assert [row["space"] for row in good_json("space", "list", dsn=dsn)] == ["default", "blue"]
+
+
 @pytest.mark.usefixtures("scene")
 def test_removing_a_pool_that_is_leased_from(dsn: str) -> None:
     text = good("pool", "remove", "10.64.0.0/16", dsn=dsn)

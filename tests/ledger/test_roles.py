@@ -72,6 +72,7 @@ INTERNALS: tuple[LiteralString, ...] = (
     "select deleg._keep(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false, null)",
     "select deleg._obtain(0, '10.64.0.0/24', '10.0.0.1', 1, 1, 1, false, null)",
     "select deleg._cut_short(null)",
+    "select deleg._change_terms(null, '{}', null)",
     "select deleg._next_try(now(), null)",
     "select deleg._may_go(null, now(), 1)",
     "select deleg._remaining(now())",
@@ -80,6 +81,8 @@ INTERNALS: tuple[LiteralString, ...] = (
 OPERATING: tuple[LiteralString, ...] = (
     "select deleg.space_add('x')",
     "select deleg.space_select('default', 'x', null, null)",
+    "select deleg.space_deselect('x', null, null)",
+    "select deleg.pool_change('default', 'default', '{}')",
     "select deleg.pool_add('default', '10.65.0.0/24', 'x')",
     "select deleg.pool_remove('default', '10.64.0.0/24')",
     "select deleg.lease_deprecate('default', '10.64.0.0/24')",

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MPL-2.0
--- From version 13 to version 14: for how long an upstream would have us lease addresses of its space (RFC 6656 3.4).
+-- From version 13 to version 14: for how long an upstream would have us lease addresses of its space (RFC 6656 3.4); a pool's
+-- terms may be changed, and selectors of spaces removed.
 
 insert into deleg.schema_version (version) values (14);
 
