@@ -143,13 +143,16 @@ class Credentials:
     Parameters
     ----------
     keys : mapping
-        By the address of the server (host-order integer). With any other we do without.
+        By the address of the server (host-order integer).
+    only : bool
+        Whether nobody else is believed; else we do without with others.
     replay : callable
         Returns the next replay detection value, each above the last, also after a restart.
     """
 
-    def __init__(self, keys: Mapping[int, ServerKey], replay: Callable[[], int]) -> None:
+    def __init__(self, keys: Mapping[int, ServerKey], replay: Callable[[], int], *, only: bool = False) -> None:
         self._keys = dict(keys)
+        self._only = only
         self._replay = replay
         self._last: dict[int, int] = {}
 
@@ -179,11 +182,11 @@ class Credentials:
         return server in self._keys and self._keys[server] == self._keys.get(other)
 
     def fault(self, message: Message, data: bytes, source: int) -> str | None:
-        """Return why a message from `source` is not to be believed, None if it is, or if its server has no secret (RFC 3118 5.5)."""
+        """Return why a message from `source` is not to be believed, None if it is, or if its server needs no secret (RFC 3118 5.5)."""
         server = self.speaker(message, source)
         key = self._keys.get(server)
         if key is None:
-            return None
+            return "of a server that has no key here" if self._only else None
         try:
             given = Authentication.of(message)
         except UnusableAuthentication as error:

@@ -152,7 +152,7 @@ class Station:
         self.outbox: list[Outbound] = []
         keys = {upstream.address: upstream.key for upstream in terms.upstreams}
         known = {server: key for server, key in keys.items() if server is not None and key is not None}
-        self.credentials = Credentials(known, replay)
+        self.credentials = Credentials(known, replay, only=bool(known) and all(keys.values()))
         self._clock = clock
         self._paths = paths
         self._released: dict[IPv4Network, float] = {}

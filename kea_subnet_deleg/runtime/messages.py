@@ -45,7 +45,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_GIVEN_BACK": "Nothing of a subnet was in use: it was released to its upstream.",
         "SUBNET_DELEG_OVERLAP": "An upstream leased what overlaps space that this domain has from elsewhere. It goes back at once.",
         "SUBNET_DELEG_UPSTREAM_NOT_AUTHENTIC": "What an upstream says is not heeded, since it is not signed by the key that "
-        "the parameter 'upstreams' has for it; said once for each reason.",
+        "the parameter 'upstreams' has for it, or it has none while all upstreams do; said once for each reason.",
         "SUBNET_DELEG_OFFER_IGNORED": "An upstream's offer is not taken, for the reason given.",
         "SUBNET_DELEG_FORCERENEW_REFUSED": "A FORCERENEW is not heeded: who sent it does not have the nonce that the upstream gave us.",
         "SUBNET_DELEG_NETWORK_GREW": "A block was added to a network, for the reason given; hosts get addresses of it at once.",
