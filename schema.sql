@@ -746,7 +746,8 @@ begin
 end $$;
 
 -- The held block stops being held: into quarantine, then (deleg.sweep) back to the free ones.
-create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text) returns void
+create or replace function deleg._quarantine(p_space integer, p_prefix cidr, p_seconds bigint, p_reason text, p_as_told boolean default false)
+returns void
 language plpgsql as $$
 declare
     v_row tid;
@@ -755,7 +756,7 @@ begin
     select ctid, network is not null or not coalesce(hierarchical, true) into v_row, v_served
       from deleg.blocks where space = p_space and prefix = p_prefix for update;
     if found then
-        perform deleg._quarantine_rows(array[v_row], p_seconds, p_reason);
+        perform deleg._quarantine_rows(array[v_row], p_seconds, p_reason, p_as_told);
     end if;
     if v_served then
         perform deleg._tell_networks();
@@ -763,8 +764,9 @@ begin
 end $$;
 
 -- The same of blocks by where they are; the caller has locked them, and tells the networks' role, and their lessees until when they are named.
--- Returns how many.
-create or replace function deleg._quarantine_rows(p_rows tid[], p_seconds bigint, p_reason text) returns integer
+-- p_as_told: not for less than who has some of it was told, since that may have it until then, whatever it hears now; what it was told for ever
+-- is left to p_seconds. Returns how many.
+create or replace function deleg._quarantine_rows(p_rows tid[], p_seconds bigint, p_reason text, p_as_told boolean default false) returns integer
 language plpgsql as $$
 declare
     v_spaces integer[];
@@ -776,8 +778,10 @@ begin
     end if;
     with moved as (
         update deleg.blocks
-           set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), expires = deleg._ends(p_seconds),
-               due = deleg._ends(p_seconds), reason = p_reason, detail = null
+           set state = 'quarantined', draining = false, xid = null, slot = null, since = now(), reason = p_reason,
+               expires = greatest(deleg._ends(p_seconds), case when p_as_told and expires < 'infinity' then expires end),
+               due = greatest(deleg._ends(p_seconds), case when p_as_told and expires < 'infinity' then expires end),
+               detail = case when p_as_told then jsonb_build_object('quarantine', p_seconds) end
          where ctid = any (p_rows)
         returning space, prefix)
     select array_agg(space), array_agg(prefix) into v_spaces, v_prefixes from moved;
@@ -1298,6 +1302,8 @@ language plpgsql as $$
 declare
     v_lessee bigint := (select lessee from deleg.lessees where space = p_space and identity = p_identity);
     v_block record;
+    v_used boolean;
+    v_named timestamptz := deleg._ends((p_op ->> 'quarantine')::bigint);
     v_released jsonb := '[]';
     v_asked_back tid[];
 begin
@@ -1305,17 +1311,23 @@ begin
         return jsonb_build_object('outcome', 'nothing');
     end if;
     for v_block in
-        select b.prefix, b.hierarchical
+        select b.prefix, b.hierarchical, b.expires
           from (select distinct value::cidr as prefix from jsonb_array_elements_text(p_op -> 'blocks') order by 1) as w
          cross join lateral (
-                select x.prefix, x.hierarchical from deleg.blocks x
+                select x.prefix, x.hierarchical, x.expires from deleg.blocks x
                  where x.space = p_space and x.prefix = w.prefix and x.lessee = v_lessee and x.state in ('leased', 'reserved')
                 offset 0 for update) as b
     loop
-        perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released');
+        -- Its hosts have their addresses of us: who only relays can't know. Whoever serves them ends it when they have left (network_measured).
+        v_used := not v_block.hierarchical and exists (
+            select from deleg.usage where space = p_space and prefix = v_block.prefix and in_use > 0);
+        perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released', v_used);
+        if v_used and v_block.expires < 'infinity' then
+            v_named := greatest(v_named, v_block.expires);
+        end if;
         v_released := v_released || jsonb_build_array(deleg._wire(v_block.prefix, v_block.hierarchical, false));
     end loop;
-    perform deleg._named_until(array[v_lessee], deleg._ends((p_op ->> 'quarantine')::bigint));
+    perform deleg._named_until(array[v_lessee], v_named);
     v_asked_back := array(
         select t.row
           from (select distinct value::cidr as prefix from jsonb_array_elements_text(p_op -> 'blocks') order by 1) as w
@@ -1346,6 +1358,7 @@ begin
 end $$;
 
 -- What does the client hold? (RFC 6656 6) In address order, so that a page can be asked for by the last block of the one before.
+-- Not what a restored ledger has as leased, before it was renewed since: its holder may have given it back, and would take it for its own.
 -- p_op: after (prefix or null), limit
 create or replace function deleg._list(p_space integer, p_identity bytea, p_op jsonb) returns jsonb
 language plpgsql as $$
@@ -1363,7 +1376,8 @@ begin
                    case when b.expires = 'infinity' then 4294967295
                         else greatest(0, floor(extract(epoch from b.expires - now())))::bigint end as remaining
               from (select * from deleg.blocks
-                     where lessee = v_lessee and xid is not null and state in ('leased', 'reserved') and expires > now() offset 0) as b
+                     where lessee = v_lessee and xid is not null and state in ('leased', 'reserved') and expires > now()
+                       and (reason <> 'restored' or not exists (select from deleg.domain where restored_until > now())) offset 0) as b
               join deleg.origins o on o.space = b.space and o.prefix = b.origin
              where p_op ->> 'after' is null or b.prefix > (p_op ->> 'after')::cidr
              order by b.prefix limit (p_op ->> 'limit')::integer + 1) as page;
@@ -2082,7 +2096,8 @@ language sql security definer set search_path = deleg, pg_temp as $$ delete from
 
 -- ACK: these are leased to us for p_lease_time seconds (4294967295: for ever), to be renewed after p_t1 and rebound after p_t2 seconds, and
 -- given up soon where p_deprecated (flag d); addresses of them are to be leased for p_host_lease_time seconds at most (RFC 6656 3.4; null: as
--- we like). A block that is new becomes an origin, all of it free, in the pool `default`.
+-- we like). A block that is new becomes an origin, all of it free, in the pool `default`,
+-- or `upstream` where that has tags or a reserve.
 -- A row for each: added, renewed, gone (p_renewal: it was given back meanwhile), or overlaps (it can't be used, nothing is changed).
 create or replace function deleg.upstream_acknowledged(p_space integer, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
                                                        p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea,
@@ -2182,7 +2197,11 @@ begin
         return 'overlaps';                                   -- or is larger or smaller than any block, or for no host
     end if;
     insert into deleg.pools (space, name) values (p_space, 'default') on conflict (space, name) do nothing;
-    select pool into strict v_pool from deleg.pools where space = p_space and name = 'default';
+    select pool into v_pool from deleg.pools where space = p_space and name = 'default' and tags = '{}' and reserve = 0;
+    if not found then                                        -- nobody would get what it was obtained for
+        insert into deleg.pools (space, name) values (p_space, 'upstream') on conflict (space, name) do nothing;
+        select pool into strict v_pool from deleg.pools where space = p_space and name = 'upstream';
+    end if;
     insert into deleg.origins (space, prefix, pool, kind, expires, closing, upstream, lease_time, host_lease_time, renewed, renew_at, rebind_at,
                                next_try)
     values (p_space, p_prefix, v_pool, 'upstream', deleg._ends(p_lease_time), p_deprecated, p_server, p_lease_time, p_host_lease_time, now(),
@@ -2249,20 +2268,24 @@ begin
         return next v_origin;
     end loop;
     -- All in a few statements: one by one, 50,000 took 80 s, and 2 so.
-    select array_agg(b.row) as rows, array_agg(b.lessee) as lessees, array_agg(b.prefix) filter (where b.leased) as prefixes,
+    select array_agg(b.row) as rows, array_agg(b.lessee) as lessees, max(b.told) as told, array_agg(b.prefix) filter (where b.leased) as prefixes,
            array_agg(b.server) filter (where b.leased) as servers
       into v_held
       from (select unnest(v_origins) as prefix order by 1) as o
      cross join lateral (
-            select x.ctid as row, x.prefix, x.lessee, x.server, x.state in ('leased', 'reserved') as leased from blocks x
+            select x.ctid as row, x.prefix, x.lessee, x.server, x.state in ('leased', 'reserved') as leased,
+                   case when x.expires < 'infinity' then x.expires end as told
+              from blocks x
              where x.space = p_space and x.prefix between network(o.prefix) and set_masklen(broadcast(o.prefix), 32)::cidr
                and x.state in ('offered', 'leased', 'reserved', 'local')
              order by x.prefix for update) as b;
-    perform _quarantine_rows(coalesce(v_held.rows, '{}'), p_quarantine, v_reason);
+    -- Who has some of it may not hear of it, and its hosts have their addresses for as long as they were told: should upstream lease it to
+    -- us once more before, none of it may go to others.
+    perform _quarantine_rows(coalesce(v_held.rows, '{}'), p_quarantine, v_reason, true);
     -- Else who holds it would go on until its next renewal.
     insert into takebacks (space, prefix, reason, server)
     select p_space, w.prefix, v_reason, w.server from unnest(v_held.prefixes, v_held.servers) as w (prefix, server);
-    perform _named_until(v_held.lessees, _ends(p_quarantine));
+    perform _named_until(v_held.lessees, greatest(_ends(p_quarantine), v_held.told));
     perform _tell_networks();
 end $$;
 
@@ -2461,7 +2484,7 @@ begin
     -- Its end in the backup may be that of our own lease, which has been renewed since: then it lasts longer when that is known (_keep).
     update blocks b set expires = greatest(b.expires, least(d.restored_until, o.expires)), reason = 'restored'
       from domain d, origins o
-     where o.space = b.space and o.prefix = b.origin and b.state in ('leased', 'reserved') and b.expires < d.restored_until;
+     where o.space = b.space and o.prefix = b.origin and b.state in ('leased', 'reserved');
     update origins set renew_at = least(renew_at, now()), next_try = now() where kind = 'upstream' and expires > now() and not giving_back;
     select count(*) filter (where b.state in ('leased', 'reserved')), count(*) filter (where b.state = 'local') into leased, served from blocks b;
     perform _tell_networks();
@@ -2701,6 +2724,16 @@ begin
         update origins set high_water = greatest(high_water, v_use.known, v_use.peak)
          where space = 0 and prefix = v_origin and high_water is distinct from greatest(high_water, v_use.known, v_use.peak);
     end loop;
+    -- Of what a relay released while hosts had addresses of it nobody has one any more.
+    update blocks b set expires = x.ends, due = x.ends
+      from (select q.ctid as row, least(q.expires, greatest(now(), q.since + make_interval(secs => (q.detail ->> 'quarantine')::bigint))) as ends
+              from unnest(p_prefixes, p_in_use) as m (prefix, in_use)
+             cross join lateral (
+                    select y.ctid, y.expires, y.since, y.detail from blocks y
+                     where y.space = 0 and y.prefix = m.prefix and y.state = 'quarantined' and not y.hierarchical and y.reason = 'released'
+                       and y.detail ? 'quarantine' offset 0 for no key update skip locked) as q
+             where m.in_use = 0) as x
+     where b.ctid = x.row and b.expires > x.ends;
 end $$;
 
 -- What is in use now, for the day; what is older than 400 days goes. One server at a time, and p_limit blocks in a step. True: there is

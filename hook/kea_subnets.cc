@@ -9,9 +9,11 @@
 #include <dhcpsrv/parsers/simple_parser4.h>
 #include <dhcpsrv/shared_network.h>
 
+#include <algorithm>
 #include <string>
 
 #include "compat/kea.h"
+#include "messages.h"
 #include "pools.h"
 
 namespace subnet_deleg {
@@ -38,6 +40,41 @@ ElementPtr listOf(const ElementPtr& one) {
     return list;
 }
 
+/// Whether an operator has given this relay's hosts to some other subnet or network, by its address.
+bool isRelayOfOthers(const SrvConfig& config, const IOAddress& relay) {
+    const auto& subnets = *config.getCfgSubnets4()->getAll();
+    const auto& networks = *config.getCfgSharedNetworks4()->getAll();
+    return std::any_of(subnets.begin(), subnets.end(),
+                       [&](const Subnet4Ptr& one) { return !definitionOf(*one) && one->hasRelayAddress(relay); }) ||
+           std::any_of(networks.begin(), networks.end(),
+                       [&](const SharedNetwork4Ptr& one) { return one->hasRelayAddress(relay); });
+}
+
+/// Whose hosts get addresses of a subnet beside those that its own addresses relay.
+ElementPtr relaysOf(const SrvConfig& config, const ConstElementPtr& wanted) {
+    ElementPtr relays = Element::createList();
+    for (const auto& relay : wanted->listValue()) {
+        if (!isRelayOfOthers(config, IOAddress(relay->stringValue()))) {
+            relays->add(isc::data::copy(relay));
+        }
+    }
+    return relays;
+}
+
+/// Say whose hosts, by an operator's configuration, are of another subnet until this one is withdrawn.
+void tellWhatIsCovered(const SrvConfig& config, const Subnet4& subnet) {
+    for (const Subnet4Ptr& other : *config.getCfgSubnets4()->getAll()) {
+        for (const auto& relay : subnet.getRelayAddresses()) {
+            if (!definitionOf(*other) && other->inRange(relay)) {
+                LOG_WARN(logger, SUBNET_DELEG_RELAY_COVERED)
+                    .arg(relay.toText())
+                    .arg(subnet.toText())
+                    .arg(other->toText());
+            }
+        }
+    }
+}
+
 /// The subnet as an operator would write it.
 ElementPtr asConfigured(const SrvConfig& config, uint32_t id, const Wanted& wanted) {
     ElementPtr subnet = Element::createMap();
@@ -54,9 +91,12 @@ ElementPtr asConfigured(const SrvConfig& config, uint32_t id, const Wanted& want
         subnet->set("option-data", listOf(option));
     }
     if (const auto relay = wanted.definition->get("relay")) {
-        ElementPtr addresses = Element::createMap();
-        addresses->set("ip-addresses", isc::data::copy(relay));
-        subnet->set("relay", addresses);
+        const ElementPtr relays = relaysOf(config, relay);
+        if (!relays->empty()) {
+            ElementPtr addresses = Element::createMap();
+            addresses->set("ip-addresses", relays);
+            subnet->set("relay", addresses);
+        }
     }
     ElementPtr context = Element::createMap();
     context->set(Mark, isc::data::copy(wanted.definition));
@@ -136,6 +176,7 @@ Subnet4Ptr makeSubnet(SrvConfig& config, uint32_t id, const Wanted& wanted) {
             isc_throw(isc::BadValue, "it overlaps subnet " << other->toText() << " (id " << other->getID() << ")");
         }
     }
+    tellWhatIsCovered(config, *subnet);
     return subnet;
 }
 

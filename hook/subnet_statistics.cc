@@ -130,13 +130,9 @@ void keepSamples(uint32_t id) {
 }
 
 Lease4Collection leasesToForget(uint32_t id, bool ended) {
-    LeaseMgr& database = LeaseMgrFactory::instance();
-    if (database.getType() == "memfile") {
-        return database.getLeases4(id);
-    }
     Lease4Collection leases;
-    if (ended) {  // else other servers may give these very leases; they end by themselves
-        leases = database.getLeases4(id);
+    if (ended) {  // else it may be served again, here or by other servers of these very leases; they end by themselves
+        leases = LeaseMgrFactory::instance().getLeases4(id);
         // To delete each by itself takes its time, and those reclaimed are used by nobody.
         leases.erase(std::remove_if(leases.begin(), leases.end(),
                                     [](const auto& lease) { return lease->state_ == Lease::STATE_EXPIRED_RECLAIMED; }),

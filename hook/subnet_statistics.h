@@ -34,7 +34,7 @@ void keepSamples(uint32_t id);
 
 /// Find the leases of a subnet that was taken away which are to be deleted, so that its addresses are unused when its
 /// block comes back.
-/// @param ended whether nobody else serves it: else only what is in the memory of this server is
+/// @param ended whether nobody serves it any more: else none is
 /// @throw isc::Exception where the lease database does not answer
 isc::dhcp::Lease4Collection leasesToForget(uint32_t id, bool ended);
 

@@ -165,7 +165,8 @@ class Addressing:
             for block in served.local
             if block.state == "local" and block.network not in self._serving.unknown
         ]
-        blocks += [Watched(block.prefix, None) for block in served.reserved if not block.ended]
+        # Those that ended, too: their addresses are others' when no host has one any more.
+        blocks += [Watched(block.prefix, None) for block in served.reserved]
         return [
             block for block in blocks if (key := subnet_id(block.prefix)) in told and key not in self._serving.refused
         ]

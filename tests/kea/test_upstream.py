@@ -484,7 +484,8 @@ def test_what_is_refused_is_used_no_longer(rig: Rig) -> None:
         (old,) = tally_of(early)
         one.answers[Kind.RENEW] = once(lambda query: [one.reply(query, Type.NAK, subnets(*query.networks))], one.renew)
         one.wait(Kind.RENEW)
-        wait_until(lambda: old not in rig.origins(), 4)
+        wait_until(lambda: rig.origins()[old]["closing"], 4)
+        time.sleep(1.0)  # until Kea knows
         hosts.renew(early)
         assert len(hosts.lost) == 3
         hosts.served(early, 10)  # they begin anew

@@ -310,6 +310,32 @@ def test_what_no_server_has_any_more(database: Database) -> None:
     assert lease(ledger, CLIENT, 1, 25) == ["10.64.0.0/25"]
 
 
+def test_what_a_relay_released_is_nobodys_while_its_hosts_have_addresses(database: Database) -> None:
+    """Until they have left, as whoever serves them finds; else until its lease would have ended."""
+    database.pool("10.64.0.0/24")
+    ledger = database.ledger()
+    networks = Networks(ledger)
+    used, unused = (reserve(ledger, Client.number(n), 1, 26) for n in (1, 2))
+    networks.measured([Measured(network(used), 3, 3, 0), Measured(network(unused), 0, 2, 0)])
+    for n, block in (1, used), (2, unused):
+        do(ledger, Client.number(n).release(block, quarantine=60))
+
+    def left() -> dict[str, int]:
+        rows = database.sql(
+            "select prefix::text, extract(epoch from expires - now()) from deleg.blocks where state = 'quarantined'"
+        )
+        return {prefix: round(seconds) for prefix, seconds in rows}
+
+    day = 24 * 3600
+    assert (left()[used] in (day - 1, day), left()[unused] in (59, 60)) == (True, True)
+    networks.measured([Measured(network(used), 2, 2, 0)])
+    assert left()[used] in (day - 1, day)
+    networks.measured([Measured(network(used), 0, 2, 0), Measured(network(unused), 0, 0, 0)])
+    assert (left()[used] in (59, 60), left()[unused] in (59, 60)) == (True, True)  # its quarantine as ever
+    assert database.sql("select from deleg.usage") == []
+    assert database.violations() == []
+
+
 def test_its_servers_are_told_of_what_was_given_up(database: Database) -> None:
     database.pool("10.64.0.0/24")
     ledger = database.ledger()

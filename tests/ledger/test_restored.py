@@ -9,13 +9,13 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from kea_subnet_deleg.ledger import LedgerError, Networks, Result, Upstreams
+from kea_subnet_deleg.ledger import LedgerError, Listing, Networks, Result, Upstreams
 from kea_subnet_deleg.policy import Proportional
 from kea_subnet_deleg.roles.delegating import Delegating
 from kea_subnet_deleg.runtime.views import LedgerViews
 from tests.client.codec import Block, Type, decode, information
 from tests.conftest import Database
-from tests.ledger.scene import DAY, SERVER, Client, lease, one, say
+from tests.ledger.scene import DAY, SERVER, Client, lease, one, prefixes, say
 from tests.ledger.test_concurrency import until, waits_for_lock
 from tests.unit.fakes import FakeKea, inbound, message, surroundings, terms
 
@@ -93,6 +93,28 @@ def test_who_holds_what_the_backup_does_not_know_is_not_told_to_stop(restored: D
         assert one(ledger, client.renew(block)).result is Result.NOTHING
         assert one(ledger, client.release(block)).result is Result.NOTHING
     assert restored.blocks()[block] == "quarantined"
+
+
+def test_what_may_have_been_given_back_is_not_listed(restored: Database) -> None:
+    """RFC 6656 6: a client that lost its memory would take it for its own. Once it was renewed, it is known to be."""
+    ledger = restored.ledger()
+    listing = Listing(0, HOLDER.identity, 1, None, 10)
+    assert one(ledger, listing).result is Result.NOTHING
+    assert one(ledger, HOLDER.renew(HELD)).result is Result.ACKNOWLEDGED
+    assert prefixes(one(ledger, listing)) == [HELD]
+
+
+@pytest.mark.parametrize("lease_time", [DAY, 30 * DAY])
+def test_it_is_listed_when_that_is_over(database: Database, lease_time: int) -> None:
+    database.pool("10.64.0.0/22")
+    ledger = database.ledger()
+    assert lease(ledger, HOLDER, 1, 26, lease_time=lease_time) == [HELD]
+    with database.admin() as admin:
+        admin.restored(LONGEST)
+    listing = Listing(0, HOLDER.identity, 1, None, 10)
+    assert one(ledger, listing).result is Result.NOTHING
+    database.sql("update deleg.domain set restored_until = now()")
+    assert prefixes(one(ledger, listing)) == [HELD]
 
 
 def test_nobody_is_asked_back_meanwhile(restored: Database) -> None:

@@ -100,6 +100,23 @@ def test_what_is_leased_of_it_ends_with_it(database: Database) -> None:
     assert database.violations() == []
 
 
+@pytest.mark.parametrize("terms", [{"tags": ["sales"]}, {"reserve": 64}])
+def test_terms_of_the_pool_default_are_not_those_of_what_is_leased_to_us(
+    database: Database, terms: dict[str, object]
+) -> None:
+    """Else nobody would get what it was obtained for, and it would be obtained again and again."""
+    ledger = database.ledger()
+    with database.admin() as admin:
+        admin.pool_change("default", terms)
+    assert obtain(ledger) == ["added"]
+    assert database.sql("select pool, origin from report.pools") == [("upstream", BLOCK)]
+    (pool,) = ledger.directory().pools_for(0, None)
+    assert (pool.name, pool.leased) == ("upstream", True)
+    assert obtain(ledger, BLOCK, OTHER) == ["renewed", "added"]
+    assert database.sql("select distinct pool from report.pools") == [("upstream",)]
+    assert database.violations() == []
+
+
 def test_how_long_hosts_leases_of_it_are_to_last(database: Database) -> None:
     """RFC 6656 3.4: as the last ACK says, whether a block of it is served in a network of ours or for a relay."""
     ledger = database.ledger()
@@ -589,9 +606,35 @@ def test_a_refusal_stops_all_at_once(database: Database) -> None:
     assert prefixes(one(ledger, Client.number(3).offer(1, 26))) == ["172.16.4.0/26"]
     assert Upstreams(ledger).leased() == [Leased(0, OTHER, UPSTREAM)]
     assert database.violations() == []
-    pass_time(database, 60)
+    pass_time(database, 3600)
     assert ledger.sweep(100, 60).origins_removed == 1
     assert Upstreams(ledger).refused(0, UPSTREAM, [BLOCK], 60) == []
+
+
+def test_what_is_refused_is_nobodys_as_long_as_somebody_may_have_it(database: Database) -> None:
+    """Also where upstream leases it to us once more: who has it may not hear of that, nor do its hosts."""
+    ledger = database.ledger()
+    upstreams = Upstreams(ledger)
+    obtain(ledger, lease_time=1000)
+    (long,) = lease(ledger, CLIENT, 1, 26, lease_time=86400)
+    (short,) = lease(ledger, Client.number(2), 1, 26, lease_time=20)
+    assert Networks(ledger).take("hosts", None, [26], 0, 60) == [IPv4Network("172.16.0.128/26")]
+    assert upstreams.refused(0, UPSTREAM, [BLOCK], 60) == [BLOCK]
+    left, local = seconds_left(database), "172.16.0.128/26"
+    for prefix, seconds in {long: 1000, local: 1000, short: 60}.items():
+        assert left[prefix] in (seconds - 1, seconds)
+    assert obtain(ledger, lease_time=5000) == ["renewed"]
+    pass_time(database, 60)
+    ledger.sweep(100, 60)
+    stranger = Client.number(3)
+    assert lease(ledger, stranger, 1, 26, 26) == [short, "172.16.0.192/26"]
+    assert one(ledger, stranger.offer(2, 26)).result is Result.EXHAUSTED
+    assert one(ledger, CLIENT.renew(long)).result is Result.REFUSED
+    assert database.violations() == []
+    pass_time(database, 940)
+    ledger.sweep(100, 60)
+    assert [database.blocks()[prefix] for prefix in (long, local)] == ["free", "free"]
+    assert database.violations() == []
 
 
 def test_who_holds_some_of_what_is_refused_is_told(database: Database) -> None:
@@ -619,7 +662,7 @@ def test_who_holds_some_of_what_is_refused_is_told(database: Database) -> None:
     assert left() == blocks[1:2]
     stranger = one(ledger, Client.number(1).release(blocks[1]))
     assert (stranger.result, left()) == (Result.NOTHING, blocks[1:2])
-    pass_time(database, 60)
+    pass_time(database, 86400)
     ledger.sweep(100, 60)
     assert left() == []
 
