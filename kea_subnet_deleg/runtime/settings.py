@@ -100,6 +100,7 @@ class Settings:
         check_order(values, "min-prefix-length", "default-prefix-length", "max-prefix-length")
         check_order(values, "critical-below", "scarce-below", "ample-above")
         _check_distinct("networks", [network.name for network in values["networks"]])
+        _check_distinct("auth-keys", [key.client_id for key in values["auth-keys"]])
         _check_distinct("upstreams", [upstream.address or upstream.interface for upstream in values["upstreams"]])
         _check_times(values["t1-percent"], values["t2-percent"])
         return cls(**{key.replace("-", "_"): value for key, value in values.items()})

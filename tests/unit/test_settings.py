@@ -473,5 +473,13 @@ def test_networks_that_cant_be(element: object, text: str) -> None:
     assert text in refused
 
 
+def test_a_client_has_one_key() -> None:
+    other = KEY | {"id": 8, "client-id": "01:02:00:5E:00:53:01"}
+    refused = refusal_of("auth-keys", [KEY, other])
+    assert refused == "auth-keys[1]: is there already, as number 0"
+    assert SECRET not in refused
+    assert len(read(auth_keys=[KEY, KEY | {"client-id": "01:02"}]).auth_keys) == 2
+
+
 def test_an_upstream_is_named_once() -> None:
     assert "upstreams[1]: is there already" in refusal_of("upstreams", [{"address": "192.0.2.1"}] * 2)
