@@ -315,7 +315,7 @@ DefaultLength = Annotated[int | None, _length("Prefix length of the block given 
 LargestLength = Annotated[int | None, _length("Prefix length of the largest block given.")]
 SmallestLength = Annotated[int | None, _length("Prefix length of the smallest block given.")]
 LeaseTime = Annotated[int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")]
-Reserve = Annotated[int | None, typer.Option(min=0, help="Free addresses that only members may have.")]
+Reserve = Annotated[int | None, typer.Option(min=0, max=4294967296, help="Free addresses that only members may have.")]
 
 _TERMS: Mapping[
     str, tuple[str, Any]
@@ -386,7 +386,7 @@ def pool_add(
         admin.pool_add(new)
     print_done(
         {"space": space_name, "origin": prefix, "pool": new.name, "max_lease_seconds": max_lease_time},
-        f"added {prefix}",
+        f"added {prefix} to pool {new.name}",
         as_json,
     )
 
@@ -549,7 +549,10 @@ def network_end(
     dsn: Dsn = "",
     as_json: Json = False,
 ) -> None:
-    """Take the blocks of a network that no server has any more. Nobody gets them before the last lease of its hosts has ended."""
+    """Take the blocks of a network that no server has any more. Nobody gets them before the last lease of its hosts has ended.
+
+    It is refused while a server that reaches the ledger serves the network. See to it yourself that none runs without its ledger.
+    """
     with _ledger(dsn) as admin:
         ended = admin.network_abandon(network_name, block, longest)
     shown = ", ".join(map(str, ended))

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ def check(path: Path) -> Settings:
     """Return the settings that a kea-dhcp4.conf gives the hook.
 
     Raises BadConfiguration: the file can't be read, is not what Kea takes for JSON, includes others, has no entry of the hook or
-    several, or the hook would refuse its parameters. All else in it is for `kea-dhcp4 -t`.
+    several, a map of it has a key twice, or the hook would refuse its parameters. All else in it is for `kea-dhcp4 -t`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ def check(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         raise BadConfiguration(str(error)) from None
     try:
-        configuration = json.loads(as_json(text))
+        configuration = json.loads(as_json(text), object_pairs_hook=_map)
     except json.JSONDecodeError as error:
         raise BadConfiguration(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     try:
@@ -52,6 +53,16 @@ def check(path: Path) -> Settings:
             f'python-path: "{settings.python_path}": kea_subnet_deleg is not installed in this directory'
         )
     return settings
+
+
+def _map(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a map, as Kea does: one that has a key twice is none. Raises BadConfiguration."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise BadConfiguration(f"{json.dumps(key, ensure_ascii=False)}: is twice in one map, which Kea refuses")
+        found[key] = value
+    return found
 
 
 def _has_package(path: str) -> bool:

@@ -155,7 +155,7 @@ def test_a_ledger_that_was_restored(dsn: str, scene: Database) -> None:
 
 
 def test_pools(database: Database, dsn: str) -> None:
-    assert good("pool", "add", "10.64.0.0/10", dsn=dsn) == "added 10.64.0.0/10\n"
+    assert good("pool", "add", "10.64.0.0/10", dsn=dsn) == "added 10.64.0.0/10 to pool default\n"
     assert good_json("pool", "add", "192.0.2.0/24", "--name", "lab", "--max-lease-time", "3600", dsn=dsn) == {
         "space": "default",
         "origin": "192.0.2.0/24",
@@ -312,6 +312,18 @@ def test_what_is_no_prefix(command: tuple[str, str], prefix: str) -> None:
 @pytest.mark.parametrize("seconds", ["0", "4294967296", "-1", "x"])
 def test_a_lease_time_that_cant_be(seconds: str) -> None:
     assert "max-lease-time" in refused("pool", "add", "10.0.0.0/8", f"--max-lease-time={seconds}", status=2)
+
+
+@pytest.mark.parametrize("reserve", ["-1", "4294967297", "99999999999999999999", "x"])
+def test_a_reserve_that_cant_be(reserve: str) -> None:
+    for command in (("add", "10.0.0.0/8"), ("change", "lab")):
+        assert "reserve" in refused("pool", *command, f"--reserve={reserve}", status=2)
+
+
+def test_the_largest_reserve(database: Database, dsn: str) -> None:
+    said = good("pool", "add", "10.0.0.0/8", "--name", "lab", "--reserve", "4294967296", dsn=dsn)
+    assert said == "added 10.0.0.0/8 to pool lab\n"
+    assert database.sql("select reserve from deleg.pools where name = 'lab'") == [(4294967296,)]
 
 
 @pytest.mark.usefixtures("scene")

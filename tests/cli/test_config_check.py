@@ -125,6 +125,20 @@ def test_what_is_no_configuration_with_the_hook(conf: Path, text: str, said: str
     assert complaint(conf, text).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'{{ "Dhcp4": {{ "subnet4": [], "hooks-libraries": [{json.dumps(OURS)}], "subnet4": [] }} }}', "subnet4"),
+        (with_hooks(OURS).replace('"dsn"', '"workers": 1, "workers": 1, "dsn"'), "workers"),
+        (with_hooks(OTHER, OURS).replace('"library"', '"library": "x", "library"', 1), "library"),
+        (f'{{ "Dhcp4": {{}}, {with_hooks(OURS)[1:]}', "Dhcp4"),
+    ],
+)
+def test_a_key_that_is_twice_in_one_map(conf: Path, text: str, key: str) -> None:
+    """Kea: duplicate ... entries in JSON map."""
+    assert complaint(conf, text) == f'"{key}": is twice in one map, which Kea refuses'
+
+
 def test_an_inclusion_in_a_comment_is_none(conf: Path) -> None:
     conf.write_text(f'// <?include "a"?>\n{with_hooks(OURS)}')
     good("config", "check", str(conf))
