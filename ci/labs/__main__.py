@@ -69,7 +69,7 @@ def _up(options: argparse.Namespace) -> Lab:
         name=options.name,
         pools=options.pool,
         edges=options.edges,
-        ha=options.ha,
+        ha=HaMode(options.ha),
         lease_time=options.lease_time,
         parameters=options.parameters | ({} if options.policy is None else {"policy": options.policy}),
         servers=dict(options.server),
@@ -88,12 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     told = "; ".join(f"{name}: {what}" for name, what in TOPOLOGIES.items())
     up.add_argument("topology", choices=TOPOLOGIES, help=told)
     up.add_argument(
-        "--pool", type=IPv4Network, action="extend", nargs="+", metavar="CIDR", help="address space to delegate"
+        "--pool", type=_prefix, action="extend", nargs="+", metavar="CIDR", help="address space to delegate"
     )
     up.add_argument(
         "--edges", type=int, choices=range(1, MOST_EDGES + 1), default=1, metavar="N", help="how many a chain has"
     )
-    up.add_argument("--ha", choices=list(HaMode), default=HaMode.HOT_STANDBY, help="what the two of ha are")
+    up.add_argument(
+        "--ha", choices=[str(mode) for mode in HaMode], default=str(HaMode.HOT_STANDBY), help="what the two of ha are"
+    )
     up.add_argument(
         "--lease-time",
         type=_seconds,
@@ -126,9 +128,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _prefix(text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; an IPv4 prefix such as 10.64.0.0/16 is needed") from None
+
+
 def _seconds(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a second at least")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number of seconds is needed, one at least")
     return int(text)
 
 
@@ -138,7 +147,10 @@ def _named(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
     return value

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci.labs import Lab, LabError
+from ci.labs.__main__ import main
 from ci.labs.process import Process
 from tests.client.codec import Block
 from tests.client.rfc6656 import Identity
@@ -68,6 +69,26 @@ def test_clients_that_are_no_relays_are_served(make_site: MakeSite) -> None:
     with site.unnumbered() as endpoint:
         client = site.client(Identity(endpoint.hardware, b"\0unnumbered"), endpoint=endpoint)
         assert client.acquire(24).blocks == (Block(IPv4Network("10.9.1.0/24")),)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--pool", "10.64.0.1/16", "argument --pool: 10.64.0.1/16 has host bits set; an IPv4 prefix such as"),
+        ("--pool", "fd00::/8", "argument --pool: Expected 4 octets in 'fd00::'; an IPv4 prefix such as"),
+        ("--ha", "foo", "argument --ha: invalid choice: 'foo' (choose from 'hot-standby', 'load-balancing')"),
+        ("--lease-time", "abc", "argument --lease-time: 'abc': a whole number of seconds is needed, one at least"),
+        ("--lease-time", "0", "argument --lease-time: '0': a whole number of seconds is needed, one at least"),
+        ("--kea", "{x", "argument --kea: '{x' is no JSON: "),
+        ("--server", "s1=[]", "argument --server: '[]' is no JSON object"),
+    ],
+)
+def test_a_wrong_command_line_is_told_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", "ha", option, value])
+    assert said in capsys.readouterr().err
 
 
 MANY_THREADED = """
