@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from ipaddress import IPv4Network
-from typing import LiteralString
+from pathlib import Path
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 from psycopg.rows import dict_row
 
@@ -35,6 +38,7 @@ TYPES = {
     "upstreams": "text cidr inet timestamptz timestamptz timestamptz timestamptz timestamptz boolean int8 int8",
     "growth": "text cidr date int4 int4",
 }
+REPORT = Path(__file__).parents[2] / "docs" / "report.md"
 FIRST, SECOND = Client.number(0x0B), Client(b"\0router-7")
 
 
@@ -283,3 +287,32 @@ def test_growth(database: Database) -> None:
     database.sql("update deleg.usage_days set day = day - 399")
     networks.keep_days()
     assert len(rows(database, "growth", "day")) == 3  # the oldest has gone, and there is today
+
+
+def who_had(database: Database, address: str) -> tuple[Any, ...]:
+    """Ask docs/report.md's query of the history for an address, as of now: prefix, state and lessee."""
+    (query,) = re.findall(
+        r"^```sql\n(-- kea_deleg_admin\n[^`]*'10\.64\.0\.77', true[^`]*)^```", REPORT.read_text(), re.MULTILINE
+    )
+    query = query.replace("10.64.0.77", address).replace("2026-12-01 00:00+00", "infinity")
+    with psycopg.connect(database.dsn("kea_deleg_admin"), row_factory=dict_row) as connection:
+        (row,) = connection.execute(query).fetchall()
+    return str(row["prefix"]), row["state"], row["lessee"]
+
+
+def test_who_had_an_address(database: Database) -> None:
+    """Nobody whose part of a merged block it was not."""
+    database.pool("10.64.0.0/23")
+    ledger = database.ledger()
+    assert lease(ledger, FIRST, 1, 24) + lease(ledger, SECOND, 2, 24) == ["10.64.0.0/24", "10.64.1.0/24"]
+    first = "02:00:00:00:00:0b"
+    assert who_had(database, "10.64.0.77") == ("10.64.0.0/24", "leased", first)
+    do(ledger, FIRST.release("10.64.0.0/24", quarantine=0))
+    assert who_had(database, "10.64.0.77") == ("10.64.0.0/24", "quarantined", first)
+    while ledger.sweep(10, 0).more:
+        pass
+    do(ledger, SECOND.release("10.64.1.0/24", quarantine=0))
+    while ledger.sweep(10, 0).more:
+        pass
+    assert database.blocks() == {"10.64.0.0/23": "free"}
+    assert who_had(database, "10.64.0.77") == ("10.64.0.0/23", "free", None)
