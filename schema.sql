@@ -1318,9 +1318,9 @@ begin
                  where x.space = p_space and x.prefix = w.prefix and x.lessee = v_lessee and x.state in ('leased', 'reserved')
                 offset 0 for update) as b
     loop
-        -- Its hosts have their addresses of us: who only relays can't know. Whoever serves them ends it when they have left (network_measured).
-        v_used := not v_block.hierarchical and exists (
-            select from deleg.usage where space = p_space and prefix = v_block.prefix and in_use > 0);
+        -- Its hosts have their addresses of us: who only relays can't know until when. Whoever served them says it (network_left).
+        v_used := not v_block.hierarchical and p_space = 0 and exists (
+            select from deleg.usage where space = p_space and prefix = v_block.prefix);
         perform deleg._quarantine(p_space, v_block.prefix, (p_op ->> 'quarantine')::bigint, 'released', v_used);
         if v_used and v_block.expires < 'infinity' then
             v_named := greatest(v_named, v_block.expires);
@@ -2536,7 +2536,7 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
         'local', (
             select coalesce(jsonb_agg(jsonb_build_array(
                        b.prefix, b.network, b.state, b.draining, o.closing, extract(epoch from now() - b.since),
-                       _remaining(o.expires), u.in_use, u.high_water, u.unusable, o.host_lease_time) order by b.prefix), '[]')
+                       _remaining(o.expires), u.in_use, u.high_water, u.unusable, o.host_lease_time, b.detail -> 'quarantine') order by b.prefix), '[]')
               from blocks b
              cross join lateral (select x.closing, x.expires, x.host_lease_time from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
               left join lateral (select x.* from usage x where x.space = b.space and x.prefix = b.prefix offset 0) as u on true
@@ -2545,7 +2545,8 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
         'reserved', (
             select coalesce(jsonb_agg(jsonb_build_array(
                        b.prefix, nullif(l.address, '255.255.255.255') - '0.0.0.0'::inet, _remaining(b.expires), b.server - '0.0.0.0'::inet,
-                       b.state = 'quarantined', o.host_lease_time) order by b.prefix), '[]')
+                       b.state = 'quarantined', o.host_lease_time, extract(epoch from now() - b.since), b.detail -> 'quarantine',
+                       coalesce(b.detail ? 'quarantine' and not b.detail ? 'hosts' and b.reason = 'released', false)) order by b.prefix), '[]')
               from blocks b
              cross join lateral (select x.address from lessees x where x.lessee = b.lessee offset 0) as l
              cross join lateral (select x.host_lease_time from origins x where x.space = b.space and x.prefix = b.origin offset 0) as o
@@ -2724,17 +2725,23 @@ begin
         update origins set high_water = greatest(high_water, v_use.known, v_use.peak)
          where space = 0 and prefix = v_origin and high_water is distinct from greatest(high_water, v_use.known, v_use.peak);
     end loop;
-    -- Of what a relay released while hosts had addresses of it nobody has one any more.
-    update blocks b set expires = x.ends, due = x.ends
-      from (select q.ctid as row, least(q.expires, greatest(now(), q.since + make_interval(secs => (q.detail ->> 'quarantine')::bigint))) as ends
-              from unnest(p_prefixes, p_in_use) as m (prefix, in_use)
-             cross join lateral (
-                    select y.ctid, y.expires, y.since, y.detail from blocks y
-                     where y.space = 0 and y.prefix = m.prefix and y.state = 'quarantined' and not y.hierarchical and y.reason = 'released'
-                       and y.detail ? 'quarantine' offset 0 for no key update skip locked) as q
-             where m.in_use = 0) as x
-     where b.ctid = x.row and b.expires > x.ends;
 end $$;
+
+-- What relays released: for how many seconds yet the last lease of a host lasts, as who served them knows. Longer than that, and than its
+-- quarantine, nobody has to wait for it.
+create or replace function deleg.network_left(p_prefixes cidr[], p_seconds bigint[]) returns void
+language sql security definer
+set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
+    update blocks b set expires = x.ends, due = x.ends, detail = b.detail || jsonb_build_object('hosts', x.seconds)
+      from (select q.row, m.seconds,
+                   least(q.expires, greatest(now() + make_interval(secs => m.seconds), q.since + make_interval(secs => q.quarantine))) as ends
+              from unnest(p_prefixes, p_seconds) as m (prefix, seconds)
+             cross join lateral (
+                    select y.ctid as row, y.expires, y.since, (y.detail ->> 'quarantine')::bigint as quarantine from blocks y
+                     where y.space = 0 and y.prefix = m.prefix and y.state = 'quarantined' and not y.hierarchical and y.reason = 'released'
+                       and y.detail ? 'quarantine' and not y.detail ? 'hosts' offset 0 for no key update skip locked) as q) as x
+     where b.ctid = x.row
+$$;
 
 -- What is in use now, for the day; what is older than 400 days goes. One server at a time, and p_limit blocks in a step. True: there is
 -- more to do before all that is known was looked at, in the order of space and prefix, which `progress` keeps.
@@ -3613,7 +3620,7 @@ grant execute on function deleg.apply(deleg.message[]), deleg.apply(jsonb), dele
     deleg.upstream_secret(inet), deleg.upstream_replayed(inet, numeric), deleg.upstream_leased(),
     deleg.network_served(text[]), deleg.network_take(text, text, integer[], integer, bigint), deleg.network_drain(cidr[], text),
     deleg.network_reopen(cidr[]), deleg.network_end(cidr[], bigint, text),
-    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.keep_days(integer), deleg.keep_events(integer) to kea_deleg_hook;
+    deleg.network_measured(cidr[], integer[], integer[], integer[]), deleg.network_left(cidr[], bigint[]), deleg.keep_days(integer), deleg.keep_events(integer) to kea_deleg_hook;
 grant select on deleg.schema_version to kea_deleg_hook, kea_deleg_admin, kea_deleg_report;
 
 -- Operators: spaces, pools and leases, by function, and reading everything.

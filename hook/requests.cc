@@ -53,6 +53,8 @@ ConstElementPtr handleRequest(const Element& request, Moment asked) {
         answer = usage(request);
     } else if (op->stringValue() == "missed") {
         answer = missed(request);
+    } else if (op->stringValue() == "ends") {
+        answer = ends(request);
     } else if (op->stringValue() == "addresses") {
         answer = addresses();
     } else {

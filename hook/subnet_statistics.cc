@@ -8,6 +8,7 @@
 #include <stats/stats_mgr.h>
 
 #include <algorithm>
+#include <ctime>
 #include <exception>
 #include <set>
 #include <string>
@@ -127,6 +128,17 @@ void makeStatistics(const Subnet4& subnet) {
 
 void keepSamples(uint32_t id) {
     StatsMgr::instance().setMaxSampleCount(StatsMgr::generateName("subnet", id, "assigned-addresses"), Samples);
+}
+
+int64_t lastLeaseEnds(uint32_t id) {
+    const int64_t moment = std::time(nullptr);
+    int64_t last = 0;
+    for (const Lease4Ptr& lease : LeaseMgrFactory::instance().getLeases4(id)) {
+        if (lease->state_ == Lease::STATE_DEFAULT || lease->state_ == Lease::STATE_DECLINED) {
+            last = std::max(last, static_cast<int64_t>(lease->cltt_) + lease->valid_lft_ - moment);
+        }
+    }
+    return last;
 }
 
 Lease4Collection leasesToForget(uint32_t id, bool ended) {

@@ -32,6 +32,10 @@ void makeStatistics(const isc::dhcp::Subnet4& subnet);
 /// Have Kea keep enough samples of a subnet's statistics to find its peaks, until they are looked at.
 void keepSamples(uint32_t id);
 
+/// Seconds until the last lease of a subnet ends, of declined addresses too; 0 where there is none.
+/// @throw isc::Exception where the lease database does not answer
+int64_t lastLeaseEnds(uint32_t id);
+
 /// Find the leases of a subnet that was taken away which are to be deleted, so that its addresses are unused when its
 /// block comes back.
 /// @param ended whether nobody serves it any more: else none is

@@ -131,6 +131,16 @@ ConstElementPtr missed(const Element& request) {
     return answer;
 }
 
+ConstElementPtr ends(const Element& request) {
+    ElementPtr by_id = Element::createMap();
+    for (const uint32_t id : subnetIds(request)) {
+        by_id->set(std::to_string(id), Element::create(lastLeaseEnds(id)));
+    }
+    ElementPtr answer = Element::createMap();
+    answer->set("subnets", by_id);
+    return answer;
+}
+
 ConstElementPtr usage(const Element& request) {
     movement().begin();
     std::vector<uint32_t> ids = subnetIds(request);

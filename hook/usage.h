@@ -15,6 +15,10 @@ isc::data::ConstElementPtr usage(const isc::data::Element& request);
 /// @throw isc::Exception where the request is not what it should be, or the lease database does not answer
 isc::data::ConstElementPtr missed(const isc::data::Element& request);
 
+/// When the last lease of subnets ends (operation "ends"). Main thread only.
+/// @throw isc::Exception where the request is not what it should be, or the lease database does not answer
+isc::data::ConstElementPtr ends(const isc::data::Element& request);
+
 }  // namespace subnet_deleg
 
 #endif  // SUBNET_DELEG_USAGE_H

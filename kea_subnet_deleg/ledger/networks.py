@@ -6,7 +6,7 @@ All in the default space. A network's blocks are `local`; `open` are those of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ class LocalBlock(NamedTuple):
     `state`: "local", or "quarantined" when it has ended. `draining`: no new addresses. `closing`: its origin is to be given up.
     `age`: seconds in this state, or draining. `remaining`: seconds of our own lease on it, None for ever. Counts as last measured, None
     where they never were. `longest`: seconds that its upstream would have hosts' leases last at most (RFC 6656 3.4), None for any.
+    `rest`: seconds that it is in quarantine for; nobody gets it before somebody who was told something else can't have it any more.
     """
 
     prefix: IPv4Network
@@ -32,12 +33,19 @@ class LocalBlock(NamedTuple):
     high_water: int | None
     unusable: int | None
     longest: int | None = None
+    rest: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its quarantine is over, as far as it was not prolonged."""
+        return self.state != "local" and self.rest is not None and self.age >= self.rest
 
 
 class ReservedBlock(NamedTuple):
     """A block that a relay reserved. Host-order integers: `relay`, where it was last answered, 0 by broadcast; `server`, by whom.
 
-    `remaining`: seconds of its lease, None for ever. `ended`: in quarantine. `longest`: as that of a LocalBlock.
+    `remaining`: seconds of its lease, None for ever. `ended`: in quarantine. `longest`, `age`, `rest`: as those of a LocalBlock.
+    `pending`: it was released, and its server is to say how long its hosts have addresses yet.
     """
 
     prefix: IPv4Network
@@ -46,6 +54,14 @@ class ReservedBlock(NamedTuple):
     server: int
     ended: bool
     longest: int | None = None
+    age: float = 0.0
+    rest: int | None = None
+    pending: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its quarantine is over, as far as it was not prolonged."""
+        return self.ended and not self.pending and self.rest is not None and self.age >= self.rest
 
 
 class Served(NamedTuple):
@@ -56,12 +72,15 @@ class Served(NamedTuple):
 
     def later(self, seconds: float) -> Served:
         """Return the same as it is after so many seconds, if nothing changes but what time changes."""
+        local = [
+            block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds)) for block in self.local
+        ]
+        reserved = [
+            block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds))
+            for block in self.reserved
+        ]
         return Served(
-            [
-                block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds))
-                for block in self.local
-            ],
-            [block._replace(remaining=_left(block.remaining, seconds)) for block in self.reserved],
+            [block for block in local if not block.is_over], [block for block in reserved if not block.is_over]
         )
 
 
@@ -90,8 +109,8 @@ class Networks:
         return Served(
             [LocalBlock(IPv4Network(prefix), *rest) for prefix, *rest in value["local"]],
             [
-                ReservedBlock(IPv4Network(prefix), relay or 0, remaining, server or 0, ended, longest)
-                for prefix, relay, remaining, server, ended, longest in value["reserved"]
+                ReservedBlock(IPv4Network(prefix), relay or 0, remaining, server or 0, *rest)
+                for prefix, relay, remaining, server, *rest in value["reserved"]
             ],
         )
 
@@ -137,6 +156,10 @@ class Networks:
             peak=[row.peak for row in rows],
             unusable=[row.unusable for row in rows],
         )
+
+    def left(self, rows: Mapping[IPv4Network, int]) -> None:
+        """Say for how many seconds yet the last lease of a host lasts in blocks that their relays released."""
+        self._ledger.run("network_left", prefixes=list(rows), seconds=list(rows.values()))
 
     def keep_days(self) -> bool:
         """Keep what is in use of the next thousand blocks, as the last of today and maybe the most (seed [0129]), for 400 days.

@@ -111,6 +111,10 @@ select deleg.upstream_replayed(%(server)s::inet, %(replay)s);
 -- What is leased to us
 select space, prefix, server - '0.0.0.0'::inet from deleg.upstream_leased();
 
+-- network_left --
+-- How long hosts have addresses yet of what relays released
+select deleg.network_left(%(prefixes)s::cidr[], %(seconds)s::bigint[]);
+
 -- network_served --
 -- The blocks of networks and of relays, as one value
 select deleg.network_served(%(networks)s::text[]);

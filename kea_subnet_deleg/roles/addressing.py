@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
-from kea_subnet_deleg.ledger.networks import Served
+from kea_subnet_deleg.ledger.networks import ReservedBlock, Served
 from kea_subnet_deleg.policy.growth import NetworkTerms, Router
 from kea_subnet_deleg.roles.network import LONGEST_STILLNESS, PACE, Network, NetworkStore, Surroundings
 from kea_subnet_deleg.roles.serving import Journal, Serving
@@ -22,8 +22,8 @@ __all__ = ["Addressing", "NetworkStore", "NetworkTerms", "ReservedTerms", "Route
 
 REREAD: Final = 30.0
 """Seconds until the ledger is read again of which nobody has told that it changed."""
-LEASED_POOL: Final = "default"
-"""The pool that what upstreams lease to us comes into."""
+LEASED_POOLS: Final = (None, "default", "upstream")
+"""The pools that what upstreams lease to us may come into; None: of those without tags."""
 PACE_RESERVED: Final = 5.0
 """Seconds between two looks where there are only reserved subnets; what becomes of them the ledger tells at once."""
 
@@ -108,6 +108,7 @@ class Addressing:
         self.tolerance = None
         served = self._as_told(now)
         subnets = self._serve(served)  # what other servers did meanwhile
+        self._tell_who_is_left(served.reserved, subnets)
         watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
         if watched or self._networks:
             self._usage.read(watched)
@@ -122,15 +123,20 @@ class Addressing:
         if any(outcome.changed for outcome in outcomes.values()):
             self._serve(self._served())
         pace = PACE if self._networks else PACE_RESERVED
-        self.due = now + min((outcome.pace for outcome in outcomes.values()), default=pace)
+        waits = [
+            max(PACE, block.rest - block.age)
+            for block in served.reserved
+            if block.ended and block.rest is not None and not block.pending
+        ]
+        self.due = now + min([outcome.pace for outcome in outcomes.values()] + waits, default=pace)
         tolerances = [outcome.tolerance for outcome in outcomes.values()]
         if tolerances and None not in tolerances:
-            self.still_until = now + LONGEST_STILLNESS
+            self.still_until = now + min([LONGEST_STILLNESS, *waits])
             self.tolerance = min(tolerance for tolerance in tolerances if tolerance is not None)
         missing = [(self._terms[name], outcome.missing) for name, outcome in outcomes.items() if outcome.missing]
         self.lacking = frozenset(terms.pool for terms, _ in missing)
         return tuple(
-            terms.prefix_length for terms, number in missing for _ in range(number) if terms.pool in (None, LEASED_POOL)
+            terms.prefix_length for terms, number in missing for _ in range(number) if terms.pool in LEASED_POOLS
         )
 
     # ------------------------------------------------------------------------------------------------ what there is
@@ -158,6 +164,20 @@ class Addressing:
     def _subnets(self, served: Served) -> list[Subnet]:
         return served_subnets(self._terms, self._reserved, self._own, served)
 
+    def _tell_who_is_left(self, reserved: Sequence[ReservedBlock], subnets: Sequence[Subnet]) -> None:
+        """Say how long hosts have addresses of what relays released: of ours, before Kea forgets them with the subnet."""
+        ours = [
+            block.prefix
+            for block in reserved
+            if block.pending and (self._reserved.serve == "all" or block.server in self._own)
+        ]
+        if not ours:
+            return
+        told = {int(subnet["id"]) for subnet in subnets} - set(self._serving.refused)
+        ends = self._usage.lease_ends([prefix for prefix in ours if subnet_id(prefix) in told])
+        self._store.left({prefix: ends.get(prefix, 0) for prefix in ours})
+        self._known = None
+
     def _watched(self, served: Served, told: Container[int]) -> list[Watched]:
         """Return the subnets whose usage Kea knows, of those that it was told to serve."""
         blocks = [
@@ -165,8 +185,7 @@ class Addressing:
             for block in served.local
             if block.state == "local" and block.network not in self._serving.unknown
         ]
-        # Those that ended, too: their addresses are others' when no host has one any more.
-        blocks += [Watched(block.prefix, None) for block in served.reserved]
+        blocks += [Watched(block.prefix, None) for block in served.reserved if not block.ended]
         return [
             block for block in blocks if (key := subnet_id(block.prefix)) in told and key not in self._serving.refused
         ]

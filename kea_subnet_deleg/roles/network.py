@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import Final, NamedTuple, Protocol
@@ -75,6 +75,9 @@ class NetworkStore(Protocol):
 
     def measured(self, rows: Sequence[Measured]) -> None:
         """Record usage."""
+
+    def left(self, rows: Mapping[IPv4Network, int]) -> None:
+        """Record for how many seconds yet hosts have addresses of what relays released."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ statistics, too. So before anything is taken away because nobody uses it, the le
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any, Final, NamedTuple, Protocol
@@ -203,6 +203,14 @@ class Usage:
     def _press(self, network: str, requests: int) -> None:
         if requests:
             self._pressure[network] = self._pressure.get(network, 0) + requests
+
+    def lease_ends(self, prefixes: Sequence[IPv4Network]) -> dict[IPv4Network, int]:
+        """Return for how many seconds yet the last lease in each of these subnets lasts; without those that have none."""
+        if not prefixes:
+            return {}
+        answer = self._kea.ask({"op": "ends", "ids": [subnet_id(prefix) for prefix in prefixes]})["subnets"]
+        ends = {prefix: answer.get(str(subnet_id(prefix)), 0) for prefix in prefixes}
+        return {prefix: seconds for prefix, seconds in ends.items() if seconds > 0}
 
     def _missed(self, keys: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Have Kea count the leases of subnets: by how much they exceed its statistics (assigned, declined)."""

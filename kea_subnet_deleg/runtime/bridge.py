@@ -86,6 +86,8 @@ class Kea(Protocol):
         "unserved", for each network of the list the hosts' messages that found no open subnet in it, or that failed in a subnet of
         it that is not ours; and "parts", how many a pair that balances load has parted each subnet's addresses in (1: none has).
 
+        `ends`: "ids". The answer has "subnets", for each id (as text) the seconds until the last lease there ends; 0: there is none.
+
         `missed`: "ids". The answer has "subnets", for each id (as text) by how much the leases there are exceed Kea's statistics:
         "assigned", "declined".
 

@@ -207,14 +207,48 @@ def test_withdrawn_with_its_leases(driven: Driven) -> None:
 
 
 def test_a_reserved_subnet_by_its_relay(driven: Driven) -> None:
-    relayed = subnet(FIRST, None, relay=["198.51.100.100"])
     high = "203.0.113.0/28"
-    assert driven.asking.serve(relayed, subnet(high, None, relay=["192.0.2.1"]), networks=())["added"] == [
-        number(FIRST),
-        number(high),
-    ]
+    relayed = subnet(FIRST, None, relay=["192.0.2.1"]), subnet(high, None, relay=["192.0.2.2"])
+    assert driven.asking.serve(*relayed, networks=())["added"] == [number(FIRST), number(high)]
     assert driven.configured() == [FIRST, high]
+    dhcp4 = driven.site.command("config-get")["Dhcp4"]
+    assert [one["relay"]["ip-addresses"] for one in dhcp4["subnet4"]] == [["192.0.2.1"], ["192.0.2.2"]]
+
+
+def test_hosts_of_a_relay_that_the_configuration_names_stay_where_they_are(driven: Driven) -> None:
+    """Whoever reserves something through it; it has the hosts alone that its own addresses relay."""
+    driven.asking.serve(subnet(SECOND), subnet(FIRST, None, relay=["198.51.100.100", "192.0.2.1"]))
+    assert driven.host().lease() in IPv4Network(SECOND)
+    dhcp4 = driven.site.command("config-get")["Dhcp4"]
+    assert [one["relay"]["ip-addresses"] for one in dhcp4["subnet4"]] == [["192.0.2.1"]]
+
+
+def test_it_is_said_where_a_relay_s_hosts_are_another_subnet_s_from_now_on(make_site: MakeSite, tmp_path: Path) -> None:
+    driven = make(make_site, tmp_path, kea={"subnet4": [{"id": 1, "subnet": "198.51.100.0/24"}]})
+    log = driven.site.log()
+    driven.asking.serve(subnet(FIRST, None, relay=["198.51.100.100"]), networks=())
     assert driven.host().lease() in IPv4Network(FIRST)
+    (line,) = log.lines("SUBNET_DELEG_RELAY_COVERED")
+    assert "198.51.100.100" in line
+    assert FIRST in line
+    assert "198.51.100.0/24" in line
+
+
+def test_leases_of_what_may_be_served_again_stay(driven: Driven) -> None:
+    """A network's name mistyped, and corrected: nobody else may get its hosts' addresses meanwhile."""
+    driven.asking.serve(subnet(FIRST))
+    hosts = [driven.host() for _ in range(3)]
+    addresses = [host.lease() for host in hosts]
+    driven.asking.serve(networks=("hostz",))
+    assert f"{FIRST} hosts" not in driven.configured()
+    driven.asking.serve(subnet(FIRST))
+    assert not {driven.host().lease() for _ in range(3)} & set(addresses)
+    assert [granted(host, renewal(host, address)) for host, address in zip(hosts, addresses, strict=True)] == [
+        LIFETIME
+    ] * 3
+    ends = driven.asking.ask(op="ends", ids=[number(FIRST), number(SECOND)])["subnets"]
+    assert ends[str(number(SECOND))] == 0
+    assert LIFETIME - 3 <= ends[str(number(FIRST))] <= LIFETIME
 
 
 def test_lifetimes_of_the_network_unless_given(driven: Driven) -> None:

@@ -103,6 +103,20 @@ def test_its_hosts_are_served_through_its_relay_but_not_with_what_is_the_routers
     assert lease(site, one) in BACKBONE
 
 
+def test_what_is_released_is_nobodys_while_its_hosts_have_addresses(site: Site, router: Client) -> None:
+    """Who only relays does not know. Kea forgets it when its quarantine is over."""
+    one, _ = site.servers
+    reply = reserve(router, one)
+    (network,) = reply.networks
+    appears(site, "s1", network)
+    lease(site, one)
+    query = f"select round(extract(epoch from expires - now())) from deleg.blocks where prefix = '{network}'"  # noqa: S608
+    wait_until(lambda: site.lab.sql(f"select in_use from deleg.usage where prefix = '{network}'").strip() == "1", 7.0)  # noqa: S608
+    give_back(site, router, reply)
+    assert LIFETIME - 10 < int(site.lab.sql(query)) <= LIFETIME
+    assert reserve(site.client(), one).networks != [network]
+
+
 def test_two_routers_have_their_own(site: Site, router: Client) -> None:
     """Each of one relay's subnets at one of two servers; what one has is not the other's."""
     (one, other), another = site.servers, site.client()

@@ -260,7 +260,7 @@ def test_what_relays_reserve_is_served(database: Database) -> None:
     block = reserve(ledger, CLIENT, 1, 27)
     (served,) = Networks(ledger).served([]).reserved
     assert served.remaining in (86399, 86400)
-    assert served == ReservedBlock(network(block), CONTACT.address, served.remaining, SERVER, False)
+    assert served == ReservedBlock(network(block), CONTACT.address, served.remaining, SERVER, False, age=served.age)
     one(ledger, replace(Client.number(2).offer(1), sizes=(Size(0, 27, 27, False, "test"),)))
     assert len(Networks(ledger).served([]).reserved) == 1  # an offer is no reservation
     do(ledger, CLIENT.release(block, quarantine=3600))
@@ -311,28 +311,34 @@ def test_what_no_server_has_any_more(database: Database) -> None:
 
 
 def test_what_a_relay_released_is_nobodys_while_its_hosts_have_addresses(database: Database) -> None:
-    """Until they have left, as whoever serves them finds; else until its lease would have ended."""
+    """For as long as who serves them says, though not beyond the end of its lease, and for its quarantine at least."""
     database.pool("10.64.0.0/24")
     ledger = database.ledger()
     networks = Networks(ledger)
-    used, unused = (reserve(ledger, Client.number(n), 1, 26) for n in (1, 2))
-    networks.measured([Measured(network(used), 3, 3, 0), Measured(network(unused), 0, 2, 0)])
-    for n, block in (1, used), (2, unused):
+    blocks = [reserve(ledger, Client.number(n), 1, 27) for n in range(4)]
+    used, unused, beyond, never = blocks
+    networks.measured([Measured(network(block), 0, 0, 0) for block in (used, unused, beyond)])
+    for n, block in enumerate(blocks):
         do(ledger, Client.number(n).release(block, quarantine=60))
 
-    def left() -> dict[str, int]:
+    def left() -> list[int]:
         rows = database.sql(
-            "select prefix::text, extract(epoch from expires - now()) from deleg.blocks where state = 'quarantined'"
+            "select round(extract(epoch from expires - now()) / 10) * 10 from deleg.blocks"
+            " where state = 'quarantined' order by prefix"
         )
-        return {prefix: round(seconds) for prefix, seconds in rows}
+        return [int(seconds) for (seconds,) in rows]
 
-    day = 24 * 3600
-    assert (left()[used] in (day - 1, day), left()[unused] in (59, 60)) == (True, True)
-    networks.measured([Measured(network(used), 2, 2, 0)])
-    assert left()[used] in (day - 1, day)
-    networks.measured([Measured(network(used), 0, 2, 0), Measured(network(unused), 0, 0, 0)])
-    assert (left()[used] in (59, 60), left()[unused] in (59, 60)) == (True, True)  # its quarantine as ever
-    assert database.sql("select from deleg.usage") == []
+    def pending() -> list[bool]:
+        return [block.pending for block in networks.served([]).reserved]
+
+    assert (left(), pending()) == ([86400, 86400, 86400, 60], [True, True, True, False])
+    networks.left({network(used): 3600, network(unused): 0, network(beyond): 100000, network(never): 3600})
+    assert (left(), pending()) == ([3600, 60, 86400, 60], [False] * 4)
+    networks.left({network(used): 7200})  # once only
+    assert left() == [3600, 60, 86400, 60]
+    served = networks.served([])
+    assert [block.rest for block in served.reserved] == [60, 60, 60, None]
+    assert [block.prefix for block in served.later(61).reserved] == [network(never)]
     assert database.violations() == []
 
 

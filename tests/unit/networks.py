@@ -61,6 +61,7 @@ class Kea:
     missed: int = 0
     parts: int = 1
     asked: list[Mapping[str, Any]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
     fail_on: str = ""
     told: dict[int, tuple[int, int]] | None = None
 
@@ -83,6 +84,8 @@ class Kea:
                 return {"addresses": [], "lease-database": self.database}
             case "serve":
                 return self._serve(request)
+            case "ends":
+                return {"subnets": {str(key): self.ends.get(key, 0) for key in request["ids"]}}
             case "missed":
                 return {"subnets": {str(key): {"assigned": self._missed(key), "declined": 0} for key in request["ids"]}}
             case _:
@@ -203,6 +206,7 @@ class Store:
     held: dict[IPv4Network, Held] = field(default_factory=dict)
     reserved: list[ReservedBlock] = field(default_factory=list)
     reports: list[list[Measured]] = field(default_factory=list)
+    hosts_left: dict[IPv4Network, int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     fail_on: str = ""
     faster: int = 0
@@ -296,6 +300,11 @@ class Store:
             if held.state == "quarantined" and self.clock() - held.since >= QUARANTINE:
                 del self.held[prefix]
                 self.free[prefix] = held.ends
+
+    def left(self, rows: Mapping[IPv4Network, int]) -> None:
+        self._begin("left")
+        self.hosts_left.update(rows)
+        self.reserved = [block._replace(pending=block.pending and block.prefix not in rows) for block in self.reserved]
 
     def measured(self, rows: Sequence[Measured]) -> None:
         self._begin("measured")

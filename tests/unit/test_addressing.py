@@ -598,6 +598,24 @@ class TestReserved:
         site.turn()
         assert site.kea.subnets == {}
 
+    def test_released_it_is_said_for_how_long_its_hosts_have_addresses(self) -> None:
+        """Of ours, once; when its quarantine is over Kea forgets it, whoever has to wait for longer."""
+        site = Site()
+        site.store.reserved = [self.reserved(1), self.reserved(2), self.reserved(3, server=SERVER + 1)]
+        site.turn()
+        ended = [block._replace(ended=True, pending=True, age=0.0, rest=3) for block in site.store.reserved]
+        site.store.reserved = ended
+        site.kea.ends = {int(block(1).network_address): 700}
+        site.turn()
+        assert site.store.hosts_left == {block(1): 700, block(2): 0}
+        assert len(site.kea.subnets) == 2
+        site.store.hosts_left.clear()
+        site.run(2.5)
+        assert len(site.kea.subnets) == 2
+        site.run(1.5)  # the ledger was read once more meanwhile
+        assert site.kea.subnets == {}
+        assert site.store.hosts_left == {}
+
     def test_where_all_addresses_are_kept_there_is_nothing_to_serve(self) -> None:
         site = Site(reserved=ReservedTerms(254))
         site.store.reserved = [self.reserved(1)]
