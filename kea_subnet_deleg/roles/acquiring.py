@@ -251,7 +251,7 @@ class Acquiring:
             self._note(exchange, networks)
         has_more = chosen.has_more or any(information.server for information in allocation.information)
         if not (has_more and self._follow(exchange, chosen.server, now)):
-            self._finish(now, self._end_so_far, "what was leased overlaps space that we have")
+            self._finish(now, self._end_so_far, "what was leased overlaps space that we have, or no host can have it")
         return True
 
     def _note(self, exchange: Exchange, networks: Sequence[IPv4Network]) -> None:

@@ -225,14 +225,18 @@ class Station:
         return kept
 
     def return_overlaps(self, server: int, kept: Iterable[Kept]) -> None:
-        """Give back what can't be kept because other space of ours overlaps it; not what is in use under another server's name."""
+        """Give back what the ledger refuses: it overlaps our space, or no host can have it.
+
+        Not what is in use under another server's name.
+        """
         overlaps = [one.prefix for one in kept if one.result == "overlaps"]
         if not overlaps:
             return
         held = {lease.prefix for lease in self.store.leased()}
         returned = [prefix for prefix in overlaps if prefix not in held]
         for prefix in returned:
-            self.journal.warn("SUBNET_DELEG_OVERLAP", f"{prefix} from {address(server)} goes back: we have it already")
+            text = f"{prefix} from {address(server)} goes back: it overlaps space that we have, or no host can have it"
+            self.journal.warn("SUBNET_DELEG_OVERLAP", text)
         self.release(server, returned)
 
     def release(self, server: int, prefixes: Sequence[IPv4Network]) -> bool:

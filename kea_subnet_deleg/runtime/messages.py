@@ -43,7 +43,8 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "SUBNET_DELEG_UPSTREAM_SILENT": "No upstream renews a lease, though its T2 is over. When it ends, whatever uses it is "
         "withdrawn; said at T2, and once more when half of the rest is over.",
         "SUBNET_DELEG_GIVEN_BACK": "Nothing of a subnet was in use: it was released to its upstream.",
-        "SUBNET_DELEG_OVERLAP": "An upstream leased what overlaps space that this domain has from elsewhere. It goes back at once.",
+        "SUBNET_DELEG_OVERLAP": "An upstream leased what overlaps space that this domain has from elsewhere, or what no host can have, "
+        "such as 240.0.0.0/4. It goes back at once.",
         "SUBNET_DELEG_UPSTREAM_NOT_AUTHENTIC": "What an upstream says is not heeded, since it is not signed by the key that "
         "the parameter 'upstreams' has for it, or it has none while all upstreams do; said once for each reason.",
         "SUBNET_DELEG_OFFER_IGNORED": "An upstream's offer is not taken, for the reason given.",
