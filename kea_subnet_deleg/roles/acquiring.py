@@ -232,13 +232,13 @@ class Acquiring:
     ) -> bool:
         station = self._station
         blocks = _leased(chosen, allocation)
-        if not blocks:
+        lease_time = chosen.lease_time if message.lease_time is None else message.lease_time
+        if not (blocks and lease_time):
             return False
         # A list told of it before this ACK did, and it has gone back by now.
         returned = {prefix for prefix, _ in blocks if station.was_released(prefix, exchange.requested)}
         station.release(chosen.server, sorted(returned))
         blocks = [block for block in blocks if block[0] not in returned]
-        lease_time = message.lease_time or chosen.lease_time
         # Where this raises, the exchange stays as it is: the REQUEST is sent again, and so is the ACK.
         suggested, elapsed = allocation.suggested_lease_time, now - exchange.requested
         kept = station.keep(SPACE, message, lease_time, elapsed, blocks, suggested=suggested) if blocks else []

@@ -253,6 +253,26 @@ def test_an_ack_of_nothing_that_was_asked_for_is_none(scene: Scene) -> None:
     assert scene.kea.counters["answers-ignored"] == 2
 
 
+def test_an_ack_without_lease_time_is_of_that_offered(scene: Scene) -> None:
+    ((_, asked),) = scene.want(24)
+    ((_, said),) = scene.hear(offer(asked, A, "10.0.1.0/24", lease_time=600))
+    scene.hear(ack(said, A, lease_time=None))
+    assert [call[2] for call in scene.store.acknowledgements] == [600]
+
+
+def test_an_ack_for_no_time_is_none(scene: Scene) -> None:
+    """As in OFFERs and renewals: nobody can lease for 0 seconds. The REQUEST is sent again."""
+    ((_, asked),) = scene.want(24)
+    ((_, said),) = scene.hear(offer(asked, A, "10.0.1.0/24"))
+    assert scene.hear(ack(said, A, lease_time=0)) == []
+    assert scene.store.acknowledgements == []
+    assert scene.kea.counters["answers-ignored"] == 1
+    ((_, again),) = scene.at(4.0)
+    assert again == said
+    scene.hear(ack(again, A, lease_time=600))
+    assert [call[2] for call in scene.store.acknowledgements] == [596]
+
+
 def test_what_overlaps_our_space_is_given_back_at_once(scene: Scene) -> None:
     scene.store.overlapping = {"10.0.1.0/24"}
     ((_, asked),) = scene.want(24, 24)

@@ -188,9 +188,10 @@ def test_an_answer_about_other_blocks(scene: Scene) -> None:
     assert scene.store.refusals == []
 
 
-def test_an_ack_without_lease_time(scene: Scene) -> None:
+@pytest.mark.parametrize("lease_time", [None, 0])
+def test_an_ack_without_lease_time(scene: Scene, lease_time: int | None) -> None:
     ((_, said),) = renewals(scene, "10.0.1.0/24")
-    scene.hear(ack(said, A, lease_time=None))
+    scene.hear(ack(said, A, lease_time=lease_time))
     assert scene.store.acknowledgements == []
 
 
