@@ -146,14 +146,18 @@ class Requesting:
         return self._sent()
 
     def _is_for_us(self, packet: Inbound, message: Message) -> bool:
-        """Whether a message may be an answer to us: it says nothing of another client, nor of another relay."""
+        """Whether a message may be for us: it says nothing of another client, nor of another relay.
+
+        A FORCERENEW may also name no relay at all: it is no answer, and is unicast to its client (RFC 3203 section 2.2).
+        """
         requester = self._station.speaker.requester
+        past_relays = message.type is MessageType.FORCERENEW and message.giaddr == 0
         return (
             message.op == BOOTREPLY
             and message.server_identifier is not None
             and message.options.get(_CLIENT_IDENTIFIER, requester.identity) == requester.identity
             and message.chaddr == requester.hardware
-            and message.giaddr in (packet.destination, packet.local_address)
+            and (past_relays or message.giaddr in (packet.destination, packet.local_address))
         )
 
     def _believes(self, packet: Inbound, message: Message) -> bool:

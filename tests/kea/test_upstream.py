@@ -570,6 +570,31 @@ def test_a_forcerenew_has_to_be_authentic(rig: Rig) -> None:
     wait_until(lambda: sum(len(query.networks) for query in one.queries(Kind.RENEW)) == 3, 1.0)
 
 
+def test_a_forcerenew_may_name_no_relay(rig: Rig) -> None:
+    """It is unicast to its client (RFC 3203 section 2.2): who made it need not have copied giaddr, as who answers has to."""
+    one = rig.one
+    one.nonce = secrets.token_bytes(16)
+    one.lease_time = 600
+    rig.start(blocks=1)
+    (block,) = one.wait(Kind.REQUEST).networks
+    rig.obtained(block)
+    for forged in (one.forcerenew(block, nonce=None), one.forcerenew(block, nonce=secrets.token_bytes(16))):
+        one.send(dataclasses.replace(forged, giaddr=ZERO), rig.server)
+    quiet(one, FEW)
+
+    def renew(query: Query) -> Iterator[Answer]:
+        yield dataclasses.replace(one.reply(query, Type.ACK, subnets(*query.networks)), giaddr=ZERO)
+
+    one.answers[Kind.RENEW] = renew
+    expires = rig.origins()[block]["expires"]
+    one.send(dataclasses.replace(one.forcerenew(block, nonce=one.nonce), giaddr=ZERO), rig.server)
+    assert one.wait(Kind.RENEW, 1.0).networks == [block]
+    time.sleep(0.5)
+    assert rig.origins()[block]["expires"] == expires
+    counters = rig.counters()
+    assert [counters[name] for name in ("answered", "nak", "silent")] == [0] * 3  # the delegating side does not heed it
+
+
 def test_who_has_a_key_signs_and_believes_what_is_signed(rig: Rig) -> None:
     """RFC 3118 section 5.5. That all we hear is signed, with counters that rise, `one` insists on."""
     one, other_key = rig.one, Key(8, bytes(range(16)))

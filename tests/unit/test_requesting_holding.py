@@ -430,6 +430,11 @@ def demand(
     )
 
 
+def via(relay: IPv4Address, data: bytes) -> bytes:
+    """The same message with another giaddr: what makes it authentic leaves that out (RFC 3118 section 3)."""
+    return data[:24] + relay.packed + data[28:]
+
+
 def hardware() -> bytes:
     return Scene().want(24)[0][1].chaddr
 
@@ -442,7 +447,8 @@ def holder(scene: Scene) -> Scene:
 
 
 def forced(scene: Scene, data: bytes) -> list[Sent]:
-    return read(scene.role.take(inbound(decode(data))._replace(data=data)))
+    here = inbound(decode(data))._replace(destination=int(OWN), local_address=int(OWN))
+    return read(scene.role.take(here._replace(data=data)))
 
 
 def test_an_authentic_one_has_what_it_names_renewed_at_once(holder: Scene) -> None:
@@ -456,15 +462,37 @@ def test_an_authentic_one_has_what_it_names_renewed_at_once(holder: Scene) -> No
     assert holder.kea.counters["answers-taken"] == 1
 
 
+def test_one_that_names_no_relay(holder: Scene) -> None:
+    """It is unicast to its client (RFC 3203 section 2.2)."""
+    ((_, said),) = forced(holder, via(ZERO, demand("10.0.2.0/24")))
+    assert [str(block.network) for block in said.allocation.blocks] == ["10.0.2.0/24"]
+    assert said.giaddr == OWN
+
+
+def test_one_for_another_relay(holder: Scene) -> None:
+    assert forced(holder, via(B, demand("10.0.2.0/24"))) == []
+    assert holder.kea.counters["forcerenew-refused"] == 0
+    assert holder.kea.counters["answers-ignored"] == 1
+
+
 @pytest.mark.parametrize(
     "data",
     [
         demand("10.0.2.0/24", nonce=None),
+        via(ZERO, demand("10.0.2.0/24", nonce=None)),
+        via(ZERO, demand("10.0.2.0/24", nonce=bytes(16))),
         demand("10.0.2.0/24", nonce=bytes(16)),
         demand("10.0.2.0/24", replay=4),
         demand("10.0.2.0/24").replace(bytes.fromhex("0a000200"), bytes.fromhex("0a000100")),
     ],
-    ids=["unsigned", "another nonce", "a replay", "changed on the way"],
+    ids=[
+        "unsigned",
+        "unsigned, no relay",
+        "another nonce, no relay",
+        "another nonce",
+        "a replay",
+        "changed on the way",
+    ],
 )
 def test_others_are_dropped(holder: Scene, data: bytes) -> None:
     assert forced(holder, data) == []
