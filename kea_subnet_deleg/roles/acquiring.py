@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from typing import Final
@@ -31,6 +31,8 @@ SHORTEST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 8.0
 """Seconds after a success in which whoever wanted the space may take it, and say what is missing then. They grow while just the same is
 wanted after each: then what comes does not help (its lease ends too soon, say), and must not be taken from others without end."""
+MOST_DOUBTFUL: Final = 64
+"""Servers remembered for not having acknowledged what they offered: on a link anybody may offer, under any name."""
 SILENCE_TOLD: Final = 300.0
 """Seconds until it is logged again that nothing is offered."""
 
@@ -78,6 +80,9 @@ class Acquiring:
         self._backoff = FIRST_WAIT
         self._pause = SHORTEST_PAUSE
         self._told_until = -math.inf
+        self._doubtful = deque[int](
+            maxlen=MOST_DOUBTFUL
+        )  # who left a REQUEST unanswered, and acknowledged nothing since
         self.refused = False
         """Whether the last acquisition brought nothing of the size that was wanted."""
 
@@ -142,6 +147,11 @@ class Acquiring:
             return True
         return False
 
+    def trust(self, server: int) -> None:
+        """Note that a server has acknowledged something: its offers are as good as others' again."""
+        if server in self._doubtful:
+            self._doubtful.remove(server)
+
     # --------------------------------------------------------------------------------------------------------- asking
 
     def _begin(self, now: float) -> None:
@@ -168,6 +178,7 @@ class Acquiring:
             station.random,
             now,
             DISCOVER_TRIES,
+            self._doubtful,
         )
         station.send(self._exchange.turn(now))
 
@@ -203,6 +214,8 @@ class Acquiring:
             self._finish(now, self._end_so_far, "nobody answers")
             return
         server = exchange.chosen.server
+        if server not in self._doubtful:  # else the next exchange would take its offer again, and nobody else's ever
+            self._doubtful.append(server)
         self._station.asked_again([block.network for block in exchange.chosen.blocks], exchange.requested)
         route = self._station.route_to(server)
         if route is not None:

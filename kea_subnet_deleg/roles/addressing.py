@@ -108,7 +108,8 @@ class Addressing:
         self.tolerance = None
         served = self._as_told(now)
         subnets = self._serve(served)  # what other servers did meanwhile
-        self._tell_who_is_left(served.reserved, subnets)
+        if self._tell_who_is_left(served.reserved, subnets):
+            served = self._served()
         watched = self._watched(served, {int(subnet["id"]) for subnet in subnets})
         if watched or self._networks:
             self._usage.read(watched)
@@ -164,19 +165,19 @@ class Addressing:
     def _subnets(self, served: Served) -> list[Subnet]:
         return served_subnets(self._terms, self._reserved, self._own, served)
 
-    def _tell_who_is_left(self, reserved: Sequence[ReservedBlock], subnets: Sequence[Subnet]) -> None:
-        """Say how long hosts have addresses of what relays released: of ours, before Kea forgets them with the subnet."""
+    def _tell_who_is_left(self, reserved: Sequence[ReservedBlock], subnets: Sequence[Subnet]) -> bool:
+        """Say how long hosts have addresses of what relays released, before Kea forgets them with the subnet; whether any was."""
         ours = [
             block.prefix
             for block in reserved
             if block.pending and (self._reserved.serve == "all" or block.server in self._own)
         ]
         if not ours:
-            return
+            return False
         told = {int(subnet["id"]) for subnet in subnets} - set(self._serving.refused)
         ends = self._usage.lease_ends([prefix for prefix in ours if subnet_id(prefix) in told])
         self._store.left({prefix: ends.get(prefix, 0) for prefix in ours})
-        self._known = None
+        return True
 
     def _watched(self, served: Served, told: Container[int]) -> list[Watched]:
         """Return the subnets whose usage Kea knows, of those that it was told to serve."""

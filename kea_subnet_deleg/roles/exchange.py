@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from random import Random
 from typing import Final
 
 from kea_subnet_deleg.roles.offers import Offer, choose
 from kea_subnet_deleg.roles.packets import Outbound
-from kea_subnet_deleg.roles.upstream import Retransmission, Route, Speaker
+from kea_subnet_deleg.roles.upstream import FIRST_WAIT, Retransmission, Route, Speaker
 from kea_subnet_deleg.wire import SubnetRequest
 
 DISCOVER_TRIES: Final = 3
@@ -44,6 +45,8 @@ class Exchange:
         Seconds for further offers after the first one; none where all servers that were asked have answered.
     xid : int
         Of all its messages: the REQUEST has that of the OFFER (RFC 2131 section 4.4.1).
+    doubtful : container of int
+        Servers whose offers are taken only where no other offers anything; as it is when the choice is made.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Exchange:
         random: Random,
         now: float,
         tries: int = DISCOVER_TRIES,
+        doubtful: Container[int] = (),
     ) -> None:
         self.asked = tuple(asked)
         self.routes = tuple(routes)
@@ -71,7 +75,8 @@ class Exchange:
         self._requests = [SubnetRequest(length, hierarchical=True) for length in self.asked]
         self._offers: dict[int, Offer] = {}
         self._silent = {route.path.destination for route in self.routes}
-        self._choose_at = now
+        self._doubtful = doubtful
+        self._choose_at = math.inf
         self._secs = 0
         self._retransmission = Retransmission(tries, random, now)
 
@@ -91,9 +96,12 @@ class Exchange:
         self._silent.difference_update(addresses)
 
     def offered(self, offer: Offer, now: float) -> None:
-        """Take an offer into account. Of a server's several the first counts: the others are the same, said again."""
-        if not self._offers:
-            self._choose_at = now + self._offer_wait
+        """Take an offer into account. Of a server's several the first counts: the others are the same, said again.
+
+        While there are only doubtful ones, others are waited for as long as for any answer: those may have to ask others first.
+        """
+        wait = max(FIRST_WAIT, self._offer_wait) if offer.server in self._doubtful else self._offer_wait
+        self._choose_at = min(self._choose_at, now + wait)
         self._offers.setdefault(offer.server, offer)
 
     def turn(self, now: float) -> list[Outbound]:
@@ -109,7 +117,8 @@ class Exchange:
         return self._messages(now)
 
     def _choose(self, now: float) -> None:
-        self.chosen = choose(self._offers.values(), self.asked)
+        offers = self._offers.values()
+        self.chosen = choose([offer for offer in offers if offer.server not in self._doubtful] or offers, self.asked)
         self.state = State.REQUESTING
         self.requested = now
         self._retransmission = Retransmission(REQUEST_TRIES, self._random, now)

@@ -179,11 +179,14 @@ class Requesting:
             return self._holding.forcerenew(packet, message, allocation, now)
         if message.type not in (MessageType.OFFER, MessageType.ACK, MessageType.NAK):
             return False
-        return (
+        heeded = (
             self._acquiring.answer(packet, message, allocation, now)
             or self._holding.answer(message, allocation, now)
             or self._listings.answer(message, allocation, now)
         )
+        if heeded and message.type is MessageType.ACK:
+            self._acquiring.trust(message.server_identifier or 0)
+        return heeded
 
     def _sent(self) -> list[Outbound]:
         """Return what is to be sent."""

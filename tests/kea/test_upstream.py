@@ -388,6 +388,18 @@ def test_silence_is_met_with_patience(rig: Rig) -> None:
     rig.obtained(*one.queries(Kind.REQUEST)[0].networks)
 
 
+def test_who_offers_and_never_acknowledges_does_not_keep_others_from_it(rig: Rig) -> None:
+    """Its REQUEST is given up after a minute (RFC 2131 3.1, item 5); from then on it comes last, though it offers for longer."""
+    one, other = rig.one, rig.other
+    one.lease_time, other.lease_time = 600, 300
+    one.answers[Kind.REQUEST] = silence
+    rig.start(blocks=1, upstreams=BOTH)
+    assert one.wait(Kind.REQUEST).message.server == ONE
+    assert other.wait(Kind.REQUEST, 80.0, where=lambda query: query.message.server == OTHER)
+    assert [query.message.server for query in one.queries(Kind.REQUEST)] == [ONE] * 4 + [OTHER]
+    rig.obtained(*other.queries(Kind.REQUEST)[-1].networks)
+
+
 # -------------------------------------------------------------------------------------------------------------- keeping
 
 

@@ -30,6 +30,7 @@ from tests.unit.requesting_scene import (
     ack,
     answer,
     blocks,
+    due,
     inbound,
     information,
     nak,
@@ -650,6 +651,103 @@ def test_a_ledger_that_is_down_when_something_is_wanted(scene: Scene) -> None:
     assert scene.role.due <= scene.now
     scene.store.down = False
     assert len(scene.turn()) == 1
+
+
+# -------------------------------------------------------------------------------------------- who does not acknowledge
+
+
+def leave_unanswered(scene: Scene) -> Message:
+    """Let A offer what is best, and not acknowledge it; return the next DISCOVER."""
+    asked = scene.want(24)[0][1]
+    scene.hear(offer(asked, A, "10.0.1.0/24", lease_time=7200))
+    if scene.role.due > scene.now:
+        scene.at(0.5)
+    return next_discover(scene, asked, 70.0)
+
+
+def next_discover(scene: Scene, before: Message, until: float) -> Message:
+    """Let time pass until another acquisition begins, and return its first message."""
+    while scene.now < 1000.0 + until:
+        for _, message, _ in scene.run(scene.now - 1000.0 + 0.05):
+            if (
+                message.type is Type.DISCOVER
+                and message.xid != before.xid
+                and not message.allocation.requests[0].information
+            ):
+                return message
+    raise AssertionError(f"no DISCOVER by {until} s")
+
+
+def chosen(sent: list[Message]) -> set[IPv4Address | None]:
+    assert {said.type for said in sent} == {Type.REQUEST}
+    return {said.server for said in sent}
+
+
+def test_of_who_left_a_request_unanswered_nothing_is_taken_where_another_offers(two: Scene) -> None:
+    """Else it would be asked for ever: it offers better."""
+    again = leave_unanswered(two)
+    said = request_after(two, offer(again, A, "10.0.1.0/24", lease_time=7200), offer(again, B, "10.0.2.0/25"))
+    assert chosen(said) == {B}
+    two.hear(ack(said[0], B))
+    assert two.store.acknowledgements[0][1] == int(B)
+    more = next_discover(two, again, 80.0)  # that of another does not help it
+    said = request_after(two, offer(more, A, "10.0.3.0/24", lease_time=7200), offer(more, B, "10.0.4.0/25"))
+    assert chosen(said) == {B}
+
+
+def test_others_are_given_longer_than_usual(two: Scene) -> None:
+    again = leave_unanswered(two)
+    began = two.now - 1000.0
+    assert two.hear(offer(again, A, "10.0.1.0/24", lease_time=7200)) == []
+    assert two.at(began + 3.0) == []
+    assert chosen(request_after(two, offer(again, B, "10.0.2.0/24"))) == {B}
+
+
+def test_it_is_taken_where_nobody_else_offers_anything(two: Scene) -> None:
+    again = leave_unanswered(two)
+    began = two.now - 1000.0
+    assert two.hear(offer(again, A, "10.0.1.0/24", lease_time=7200)) == []
+    assert two.at(began + 3.9) == []
+    assert chosen([said for _, said in two.at(began + 4.0)]) == {A}
+
+
+def test_it_is_taken_at_once_where_there_is_nobody_else(scene: Scene) -> None:
+    again = leave_unanswered(scene)
+    assert chosen(request_after(scene, offer(again, A, "10.0.1.0/24"))) == {A}
+
+
+def test_whoever_is_heard_first_on_a_link_has_the_usual_time_for_others() -> None:
+    scene = Scene(TO_A, TO_LAN)
+    again = leave_unanswered(scene)
+    began = scene.now - 1000.0
+    scene.hear(offer(again, A, "10.0.1.0/24", lease_time=7200))
+    on_lan = replace(again, giaddr=OWN_ON_LAN)
+    scene.at(began + 1.0)
+    assert scene.hear(offer(on_lan, C, "10.0.2.0/25")) == []
+    assert chosen([said for _, said in scene.at(began + 1.5)]) == {C}
+
+
+def test_who_acknowledges_what_is_requested_is_trusted_again(two: Scene) -> None:
+    again = leave_unanswered(two)
+    began = two.now - 1000.0
+    two.hear(offer(again, A, "10.0.1.0/24", lease_time=7200))
+    two.hear(ack(two.at(began + 4.0)[0][1], A))
+    assert len(two.store.acknowledgements) == 1
+    more = next_discover(two, again, 80.0)
+    said = request_after(two, offer(more, A, "10.0.3.0/24", lease_time=7200), offer(more, B, "10.0.4.0/24"))
+    assert chosen(said) == {A}
+
+
+@pytest.mark.parametrize(("heeded", "taken"), [(True, A), (False, B)])
+def test_who_renews_is_trusted_again(two: Scene, heeded: bool, taken: IPv4Address) -> None:
+    again = leave_unanswered(two)
+    two.store.known = {"10.0.9.0/24"}
+    two.store.leases = [Leased(0, network("10.0.9.0/24"), int(A))]
+    two.store.renewals = [due("10.0.9.0/24")]
+    renewal = next(said for _, said in two.at(two.now - 1000.0 + 1.0) if said.type is Type.REQUEST)
+    two.hear(ack(renewal, A, lease_time=3600 if heeded else 0))
+    said = request_after(two, offer(again, A, "10.0.1.0/24", lease_time=7200), offer(again, B, "10.0.2.0/24"))
+    assert chosen(said) == {taken}
 
 
 # -------------------------------------------------------------------------------------------------------- what is left
