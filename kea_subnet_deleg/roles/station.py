@@ -212,13 +212,12 @@ class Station:
     ) -> list[Kept]:
         """Record what an ACK leases, with each block its flag d, and give back at once what can't be kept.
 
-        `elapsed`: seconds since our REQUEST was first sent, from where the lease is counted (RFC 2131 section 4.4.1); rounded up, since
-        ours must not outlast the server's. `suggested`: its Suggested-Lease-Time (RFC 6656 section 3.4); nobody can lease for 0
-        seconds, which is as none.
+        `elapsed`: seconds since our REQUEST was first sent, from where the lease is counted (RFC 2131 section 4.4.1). `suggested`: its
+        Suggested-Lease-Time (RFC 6656 section 3.4); nobody can lease for 0 seconds, which is as none.
         """
         server = message.server_identifier or 0
         fuzz = 1 + self.random.uniform(-FUZZ, FUZZ)
-        times = lease_times(lease_time, message.renewal_time, message.rebinding_time, math.ceil(elapsed), fuzz)
+        times = lease_times(lease_time, message.renewal_time, message.rebinding_time, int(elapsed), fuzz)
         kept = self.store.acknowledged(
             space, server, *times, blocks, _nonce(message), renewal=renewal, host_lease_time=suggested or None
         )

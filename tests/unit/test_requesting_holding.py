@@ -110,14 +110,6 @@ def test_a_renewal_is_acknowledged(scene: Scene) -> None:
     assert scene.obtained == 0
 
 
-def test_a_renewed_lease_is_counted_from_when_it_was_asked_for(scene: Scene) -> None:
-    scene.store.known = {"10.0.1.0/24"}
-    ((_, said),) = renewals(scene, "10.0.1.0/24")
-    scene.now += 2.5
-    scene.hear(ack(said, A, lease_time=7200))
-    assert scene.store.acknowledgements[0][2:5] == (7200 - 3, 4320 - 3, 6300 - 3)
-
-
 def test_a_renewal_says_anew_how_long_hosts_leases_are_to_last(scene: Scene) -> None:
     scene.store.known = {"10.0.1.0/24"}
     for suggested, kept in ((900,), 900), ((), None):
