@@ -117,6 +117,7 @@ def test_what_is_released_is_nobodys_while_its_hosts_have_addresses(site: Site, 
     another = site.client()
     elsewhere = reserve(another, one)
     assert elsewhere.networks != [network]
+    appears(site, "s1", elsewhere.networks[0])
     give_back(site, another, elsewhere)
 
 
