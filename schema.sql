@@ -2740,7 +2740,8 @@ set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
                     select y.ctid as row, y.expires, y.since, (y.detail ->> 'quarantine')::bigint as quarantine from blocks y
                      where y.space = 0 and y.prefix = m.prefix and y.state = 'quarantined' and not y.hierarchical and y.reason = 'released'
                        and y.detail ? 'quarantine' and not y.detail ? 'hosts' offset 0 for no key update skip locked) as q) as x
-     where b.ctid = x.row
+     where b.ctid = x.row;
+    select _tell_networks();                                 -- other servers may serve it, too
 $$;
 
 -- What is in use now, for the day; what is older than 400 days goes. One server at a time, and p_limit blocks in a step. True: there is

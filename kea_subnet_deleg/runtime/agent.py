@@ -226,6 +226,8 @@ class Agent:
             self._grow()
         else:
             self._deal(asking)
+        # What came in beside the answers to our own queries was taken off the connection with them: it ends no wait.
+        self._hear_the_ledger()
 
     def _hear_the_ledger(self) -> None:
         told = self._ledger.notified()
@@ -309,7 +311,9 @@ class Agent:
             return
         due = [now + (SILENCE if self._silent else LONGEST_REST)]
         growing = self._roles.growing
-        if growing is not None:
+        if growing is not None and self._look_again:
+            due.append(now)
+        elif growing is not None:
             due.append(growing.due if growing.tolerance is None else growing.still_until)
         if self._roles.asking is not None and not self._silent:
             due += [self._roles.asking.due, self._answer_postponed_at]
