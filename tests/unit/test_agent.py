@@ -81,6 +81,7 @@ class Growing:
     failures: list[Exception] = field(default_factory=list)
     turns: int = 0
     news: list[bool] = field(default_factory=list)
+    on_turn: list[Callable[[], object]] = field(default_factory=list)
 
     @property
     def lacking(self) -> frozenset[str | None]:
@@ -90,6 +91,8 @@ class Growing:
         self.turns += 1
         self.news.append(news)
         self.due = time.monotonic() + 60
+        if self.on_turn:
+            self.on_turn.pop()()
         if self.failures:
             raise self.failures.pop()
         return self.missing
@@ -122,7 +125,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.shortages = Shortages(time.monotonic, self.wake)
-        ledger = Ledger(self.dsn or self.database.dsn(), TIMEOUT)
+        self.ledger = ledger = Ledger(self.dsn or self.database.dsn(), TIMEOUT)
         journal = KeaJournal(self.kea)
         self.agent = Agent(
             self.kea,
@@ -169,6 +172,21 @@ def test_it_prepares_starts_and_grows_once_the_ledger_is_there(scene: Scene) -> 
         until(lambda: scene.growing.turns)
     assert (scene.prepared, scene.asking.started, scene.kea.sent) == ([True], 1, [SENT])
     assert scene.asking.wants == [((), ())]
+
+
+def test_what_the_ledger_tells_beside_an_answer_ends_the_wait(scene: Scene) -> None:
+    """It was read with that, and the connection is not readable any more."""
+
+    def told_meanwhile() -> None:
+        scene.database.sql("select deleg._tell_networks()")
+        time.sleep(0.1)
+        scene.ledger.directory()
+
+    scene.growing.on_turn = [told_meanwhile]
+    with scene.running():
+        until(lambda: scene.growing.turns == 2, 5.0)  # due in a minute
+        time.sleep(0.3)
+    assert scene.growing.news == [True, True]
 
 
 def test_a_server_that_is_told_to_be_silent_asks_nobody(scene: Scene) -> None:
