@@ -395,6 +395,7 @@ def test_who_offers_and_never_acknowledges_does_not_keep_others_from_it(rig: Rig
     rig.start(blocks=1, upstreams=BOTH)
     assert one.wait(Kind.REQUEST).message.server == ONE
     assert other.wait(Kind.REQUEST, 80.0, where=lambda query: query.message.server == OTHER)
+    one.wait(Kind.REQUEST, 2.0, count=5)  # it hears of that, too
     assert [query.message.server for query in one.queries(Kind.REQUEST)] == [ONE] * 4 + [OTHER]
     rig.obtained(*other.queries(Kind.REQUEST)[-1].networks)
 
