@@ -2096,8 +2096,7 @@ language sql security definer set search_path = deleg, pg_temp as $$ delete from
 
 -- ACK: these are leased to us for p_lease_time seconds (4294967295: for ever), to be renewed after p_t1 and rebound after p_t2 seconds, and
 -- given up soon where p_deprecated (flag d); addresses of them are to be leased for p_host_lease_time seconds at most (RFC 6656 3.4; null: as
--- we like). A block that is new becomes an origin, all of it free, in the pool `default`,
--- or `upstream` where that has tags or a reserve.
+-- we like). A block that is new becomes an origin, all of it free, in the pool `default`, or `upstream` where that has tags or a reserve.
 -- A row for each: added, renewed, gone (p_renewal: it was given back meanwhile), or overlaps (it can't be used, nothing is changed).
 create or replace function deleg.upstream_acknowledged(p_space integer, p_server inet, p_lease_time bigint, p_t1 bigint, p_t2 bigint,
                                                        p_prefixes cidr[], p_deprecated boolean[], p_nonce bytea,
@@ -2727,17 +2726,16 @@ begin
     end loop;
 end $$;
 
--- What relays released: for how many seconds yet the last lease of a host lasts, as who served them knows. Longer than that, and than its
--- quarantine, nobody has to wait for it.
+-- What relays released: for how many seconds yet the last lease of a host lasts, as who served them knows. So long it is nobody's, and for its
+-- quarantine at least.
 create or replace function deleg.network_left(p_prefixes cidr[], p_seconds bigint[]) returns void
 language sql security definer
 set search_path = deleg, pg_temp set enable_seqscan = off set jit = off as $$
     update blocks b set expires = x.ends, due = x.ends, detail = b.detail || jsonb_build_object('hosts', x.seconds)
-      from (select q.row, m.seconds,
-                   least(q.expires, greatest(now() + make_interval(secs => m.seconds), q.since + make_interval(secs => q.quarantine))) as ends
+      from (select q.row, m.seconds, greatest(now() + make_interval(secs => m.seconds), q.since + make_interval(secs => q.quarantine)) as ends
               from unnest(p_prefixes, p_seconds) as m (prefix, seconds)
              cross join lateral (
-                    select y.ctid as row, y.expires, y.since, (y.detail ->> 'quarantine')::bigint as quarantine from blocks y
+                    select y.ctid as row, y.since, (y.detail ->> 'quarantine')::bigint as quarantine from blocks y
                      where y.space = 0 and y.prefix = m.prefix and y.state = 'quarantined' and not y.hierarchical and y.reason = 'released'
                        and y.detail ? 'quarantine' and not y.detail ? 'hosts' offset 0 for no key update skip locked) as q) as x
      where b.ctid = x.row;

@@ -317,9 +317,8 @@ SmallestLength = Annotated[int | None, _length("Prefix length of the smallest bl
 LeaseTime = Annotated[int | None, typer.Option(min=1, max=4294967295, help="Seconds, where no time is asked.")]
 Reserve = Annotated[int | None, typer.Option(min=0, max=4294967296, help="Free addresses that only members may have.")]
 
-_TERMS: Mapping[
-    str, tuple[str, Any]
-] = {  # by option: the column of deleg.pools, and what it has where nothing was said
+# By option: the column of deleg.pools, and what it has where nothing was said.
+_TERMS: Mapping[str, tuple[str, Any]] = {
     "tag": ("tags", []),
     "policy": ("policy", None),
     "default-prefix-length": ("default_length", None),

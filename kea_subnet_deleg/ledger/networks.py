@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kea_subnet_deleg.ledger.ledger import Ledger
 
@@ -72,16 +72,15 @@ class Served(NamedTuple):
 
     def later(self, seconds: float) -> Served:
         """Return the same as it is after so many seconds, if nothing changes but what time changes."""
-        local = [
-            block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds)) for block in self.local
-        ]
-        reserved = [
-            block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds))
-            for block in self.reserved
-        ]
-        return Served(
-            [block for block in local if not block.is_over], [block for block in reserved if not block.is_over]
-        )
+        return Served(_later(self.local, seconds), _later(self.reserved, seconds))
+
+
+_Block = TypeVar("_Block", LocalBlock, ReservedBlock)
+
+
+def _later(blocks: Iterable[_Block], seconds: float) -> list[_Block]:
+    aged = [block._replace(age=block.age + seconds, remaining=_left(block.remaining, seconds)) for block in blocks]
+    return [block for block in aged if not block.is_over]
 
 
 def _left(remaining: int | None, seconds: float) -> int | None:

@@ -80,9 +80,8 @@ class Acquiring:
         self._backoff = FIRST_WAIT
         self._pause = SHORTEST_PAUSE
         self._told_until = -math.inf
-        self._doubtful = deque[int](
-            maxlen=MOST_DOUBTFUL
-        )  # who left a REQUEST unanswered, and acknowledged nothing since
+        # Who left a REQUEST unanswered, and acknowledged nothing since.
+        self._doubtful = deque[int](maxlen=MOST_DOUBTFUL)
         self.refused = False
         """Whether the last acquisition brought nothing of the size that was wanted."""
 

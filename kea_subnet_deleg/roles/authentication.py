@@ -144,10 +144,10 @@ class Credentials:
     ----------
     keys : mapping
         By the address of the server (host-order integer).
-    only : bool
-        Whether nobody else is believed; else we do without with others.
     replay : callable
         Returns the next replay detection value, each above the last, also after a restart.
+    only : bool
+        Whether nobody else is believed; else we do without with others.
     """
 
     def __init__(self, keys: Mapping[int, ServerKey], replay: Callable[[], int], *, only: bool = False) -> None:

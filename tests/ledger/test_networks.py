@@ -311,13 +311,14 @@ def test_what_no_server_has_any_more(database: Database) -> None:
 
 
 def test_what_a_relay_released_is_nobodys_while_its_hosts_have_addresses(database: Database) -> None:
-    """For as long as who serves them says, though not beyond the end of its lease, and for its quarantine at least."""
+    """For as long as who serves them says, and for its quarantine at least; also where it had been leased for ever."""
     database.pool("10.64.0.0/24")
     ledger = database.ledger()
     networks = Networks(ledger)
     blocks = [reserve(ledger, Client.number(n), 1, 27) for n in range(4)]
-    used, unused, beyond, never = blocks
-    networks.measured([Measured(network(block), 0, 0, 0) for block in (used, unused, beyond)])
+    used, unused, for_ever, never = blocks
+    database.sql("update deleg.blocks set expires = 'infinity' where prefix = %s", network(for_ever))
+    networks.measured([Measured(network(block), 0, 0, 0) for block in (used, unused, for_ever)])
     for n, block in enumerate(blocks):
         do(ledger, Client.number(n).release(block, quarantine=60))
 
@@ -331,8 +332,8 @@ def test_what_a_relay_released_is_nobodys_while_its_hosts_have_addresses(databas
     def pending() -> list[bool]:
         return [block.pending for block in networks.served([]).reserved]
 
-    assert (left(), pending()) == ([86400, 86400, 86400, 60], [True, True, True, False])
-    networks.left({network(used): 3600, network(unused): 0, network(beyond): 100000, network(never): 3600})
+    assert (left(), pending()) == ([86400, 86400, 60, 60], [True, True, True, False])
+    networks.left({network(used): 3600, network(unused): 0, network(for_ever): 86400, network(never): 3600})
     assert (left(), pending()) == ([3600, 60, 86400, 60], [False] * 4)
     networks.left({network(used): 7200})  # once only
     assert left() == [3600, 60, 86400, 60]
